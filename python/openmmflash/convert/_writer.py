@@ -38,7 +38,8 @@ def modelBytes(metadata, tensors):
     Raises
     ------
     ConversionError
-        A key that the format does not have or that is missing, a value that JSON cannot hold, a tensor with another dtype, NaN or infinite values.
+        A key that the format does not have or that is missing, a value that JSON cannot hold, a tensor with another dtype or with NaN or
+        infinite values.
     """
     arrays = {name: _checkedArray(name, value) for name, value in tensors.items()}
     header = {"__metadata__": _encodeMetadata(metadata)}
@@ -104,8 +105,9 @@ def _checkedArray(name, value):
     if array.dtype.kind == "f":
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
-            index = tuple(int(i) for i in bad[0])
-            raise ConversionError(f"Tensor '{name}' is not finite in {len(bad)} of {array.size} elements, first {array[index]} at {list(index)}.")
+            index = [int(i) for i in bad[0]]
+            count = f"{len(bad)} of {array.size} elements"
+            raise ConversionError(f"Tensor '{name}' is not finite in {count}, first {array[tuple(index)]} at {index}.")
     return array
 
 
