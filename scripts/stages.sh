@@ -1,0 +1,224 @@
+# The stages of scripts/test; sourced, not run. Each stage runs in a subshell with `set -e` and its output in a log; descriptor 3 is the terminal.
+
+LOGS=$ROOT/build/test-logs
+TEST_ENV=$ROOT/.venv-test
+WHEEL_ENV=$ROOT/build/wheel-env
+JOBS=${JOBS:-2}
+FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+TORCH=torch==2.13.0
+TORCHANI=torchani==2.2.4
+
+# Add to the stage's counts: count passed|failed|skipped NUMBER WHAT
+count() {
+    [ "$2" = 0 ] || printf '%s %s %s\n' "$1" "$2" "$STAGE: $3" >> "$LOGS/$STAGE.counts"
+}
+
+# One check: check WHAT COMMAND... goes on after a failure. (The command runs with `set -e`, which a plain `if` would switch off.)
+check() {
+    local what=$1 rc log
+    shift
+    log=$(mktemp)
+    set +e
+    (
+        set -e
+        "$@"
+    ) > "$log" 2>&1
+    rc=$?
+    set -e
+    printf -- '--- %s: %s\n' "$what" "$*"
+    cat "$log"
+    if [ "$rc" = 0 ]; then
+        count passed 1 "$what"
+        printf 'ok      %s\n' "$what" | tee /dev/fd/3
+    else
+        count failed 1 "$what"
+        { printf 'FAILED  %s (exit status %s)\n' "$what" "$rc" && tail -n 40 "$log" | sed 's/^/        /'; } >&3
+        printf 'FAILED  %s (exit status %s)\n' "$what" "$rc"
+    fi
+    rm -f "$log"
+}
+
+runStage() {
+    local rc start=$SECONDS
+    STAGE=$1
+    say "$STAGE"
+    set +e
+    (
+        set -e
+        "stage_$STAGE"
+    ) > "$LOGS/$STAGE.log" 2>&1
+    rc=$?
+    set -e
+    if [ "$rc" != 0 ]; then
+        count failed 1 "the stage stopped (exit status $rc)"
+        printf 'FAILED  the stage stopped (exit status %s)\n' "$rc"
+        tail -n 40 "$LOGS/$STAGE.log" | sed 's/^/        /'
+    elif [ ! -s "$LOGS/$STAGE.counts" ]; then
+        count failed 1 "nothing was checked"
+        printf 'FAILED  nothing was checked\n'
+    fi
+    printf '        %s took %s s\n' "$STAGE" $((SECONDS - start))
+}
+
+# Add the results of a JUnit file: countJunit FILE EXIT_STATUS_OF_THE_RUNNER WHAT
+countJunit() {
+    "$TEST_ENV/bin/python" "$ROOT/scripts/count_junit.py" "$1" "$2" "$STAGE: $3" >> "$LOGS/$STAGE.counts"
+}
+
+# .venv-test: tools, peers and torch; OpenMM-Flash itself comes from the wheel that is built here (installWheel).
+setUpTests() {
+    local key
+    ensureBuildTools
+    key=$("$PYTHON" --version)$'\n'$TORCH$'\n'$TORCHANI$'\n'$(cat "$ROOT"/tests/python/requirements*.txt)
+    makeVenv "$TEST_ENV" "$key"
+    if [ "$VENV_READY" = yes ]; then
+        say "using the environment .venv-test"
+        return
+    fi
+    say "installing into .venv-test: tests/python/requirements.txt, $TORCH, $TORCHANI and tests/python/requirements-peers.txt"
+    "$TEST_ENV/bin/python" -m pip install --quiet -r "$ROOT/tests/python/requirements.txt"
+    "$TEST_ENV/bin/python" -m pip install --quiet "$TORCH"
+    "$TEST_ENV/bin/python" -m pip install --quiet --no-deps "$TORCHANI"
+    if [ -e "$ROOT/tests/python/requirements-peers.txt" ]; then
+        "$TEST_ENV/bin/python" -m pip install --quiet --no-deps -r "$ROOT/tests/python/requirements-peers.txt"
+    fi
+    finishVenv "$TEST_ENV" "$key"
+}
+
+# Tools of the test environment first, so that cmake, ninja and swig are the ones that requirements.txt names.
+useTestEnv() {
+    export PATH=$TEST_ENV/bin:$PATH
+}
+
+configure() {
+    local folder=$1
+    shift
+    cmake -S "$ROOT" -B "$folder" -G Ninja -DPython_EXECUTABLE="$TEST_ENV/bin/python" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
+}
+
+# The wheel, built once for each state of the sources, with build isolation. Sets WHEEL.
+buildWheel() {
+    local key
+    key=$(sourceKey)
+    if [ "$(cat "$ROOT/build/wheel/key" 2> /dev/null)" != "$key" ]; then
+        rm -rf "$ROOT/build/wheel"
+        mkdir -p "$ROOT/build/wheel"
+        say "building the wheel" >&3
+        "$TEST_ENV/bin/python" -m pip wheel --no-deps --wheel-dir "$ROOT/build/wheel" "$ROOT" || return
+        printf '%s' "$key" > "$ROOT/build/wheel/key"
+    fi
+    WHEEL=$(ls "$ROOT"/build/wheel/*.whl)
+}
+
+# Install the wheel unless this very file is installed there already: installWheel ENVIRONMENT
+installWheel() {
+    local digest
+    buildWheel || return
+    digest=$(sha256sum "$WHEEL")
+    if [ "$(cat "$1/.wheel" 2> /dev/null)" != "$digest" ]; then
+        "$1/bin/python" -m pip install --quiet "$WHEEL" || return
+        "$1/bin/python" -m pip install --quiet --force-reinstall --no-deps "$WHEEL" || return
+        printf '%s' "$digest" > "$1/.wheel"
+    fi
+}
+
+pythonFiles() {
+    find python tests scripts examples wrappers -name '*.py'
+}
+
+cppFiles() {
+    find openmmapi platforms serialization wrappers tests examples \( -name '*.cpp' -o -name '*.h' \) -not -path '*/build/*'
+}
+
+stage_lint() {
+    local files
+    useTestEnv
+    check "ruff check" ruff check --no-cache .
+    check "ruff format" ruff format --no-cache --check --diff .
+    check "clang-format" clang-format --dry-run -Werror $(cppFiles)
+    check "shell syntax" bash -n scripts/common.sh scripts/stages.sh scripts/demo scripts/test scripts/format .ci/run
+    configure build/cpp -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror"
+    files=$(find openmmapi/src/model platforms/reference/src -name '*.cpp')
+    check "clang-tidy" xargs -n 1 -P "$JOBS" clang-tidy --quiet -p build/cpp <<< "$files"
+}
+
+stage_cpp() {
+    local rc=0
+    useTestEnv
+    configure build/cpp -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror"
+    check "build with -Wall -Wextra -Werror" cmake --build build/cpp -j "$JOBS"
+    rm -f "$LOGS/ctest.xml"
+    ctest --test-dir build/cpp -j "$JOBS" --timeout 600 --output-on-failure --no-tests=error --output-junit "$LOGS/ctest.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
+    countJunit "$LOGS/ctest.xml" "$rc" ctest
+}
+
+stage_pytest() {
+    local rc=0
+    installWheel "$TEST_ENV"
+    rm -f "$LOGS/pytest.xml"
+    OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 timeout 2400 "$TEST_ENV/bin/python" -m pytest tests/python -q -ra -p no:cacheprovider \
+        --junitxml="$LOGS/pytest.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
+    countJunit "$LOGS/pytest.xml" "$rc" pytest
+}
+
+stage_sanitize() {
+    local rc=0
+    useTestEnv
+    configure build/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+        -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    check "build with sanitizers" cmake --build build/sanitize -j "$JOBS"
+    rm -f "$LOGS/sanitize.xml"
+    ctest --test-dir build/sanitize -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$LOGS/sanitize.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
+    countJunit "$LOGS/sanitize.xml" "$rc" ctest
+}
+
+hasFuzzer() {
+    local out=$ROOT/build/fuzz/probe
+    mkdir -p "${out%/*}"
+    printf '#include <string>\nextern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long n) { return std::string(n, 0).size() > 1e18; }\n' |
+        clang++ -std=c++17 -fsanitize=fuzzer,address,undefined -x c++ - -o "$out" && "$out" -runs=1 > /dev/null 2>&1
+}
+
+stage_fuzz() {
+    local corpus=build/fuzz/corpus
+    hasFuzzer || aptInstall "Needed to fuzz the model reader" clang >&3
+    hasFuzzer || fail "clang++ cannot build libFuzzer programs; install clang with its runtime libraries (Debian: sudo apt-get install clang)"
+    check "build the fuzzer" clang++ -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iopenmmapi/include -Iopenmmapi/src \
+        tests/fuzz/FuzzModelReader.cpp openmmapi/src/model/*.cpp -o build/fuzz/FuzzModelReader
+    installWheel "$TEST_ENV"
+    rm -rf "$corpus"
+    check "write the seed corpus" "$TEST_ENV/bin/python" tests/fuzz/make_corpus.py "$corpus"
+    check "fuzz the model reader for $FUZZ_SECONDS s" build/fuzz/FuzzModelReader -max_total_time="$FUZZ_SECONDS" -max_len=262144 -timeout=10 \
+        -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1 -artifact_prefix=build/fuzz/ -dict=tests/fuzz/model.dict "$corpus"
+}
+
+stage_wheel() {
+    check "build the wheel" buildWheel
+    buildWheel
+    printf '%s, %s bytes\n' "${WHEEL##*/}" "$(stat -c %s "$WHEEL")"
+    check "the wheel's files and run paths" "$TEST_ENV/bin/python" scripts/inspect_wheel.py "$WHEEL" "$ROOT"
+    rm -rf "$WHEEL_ENV"
+    "$PYTHON" -m venv "$WHEEL_ENV"
+    check "install the wheel into a fresh environment" installWheel "$WHEEL_ENV"
+    check "import without torch and without a GPU" env CUDA_VISIBLE_DEVICES= "$WHEEL_ENV/bin/python" scripts/check_import.py
+    check "openmm-flash --help" "$WHEEL_ENV/bin/openmm-flash" --help
+    check "openmm-flash diagnose" "$WHEEL_ENV/bin/openmm-flash" diagnose
+}
+
+stage_example() {
+    useTestEnv
+    [ -x "$WHEEL_ENV/bin/python" ] || "$PYTHON" -m venv "$WHEEL_ENV"
+    installWheel "$WHEEL_ENV"
+    "$WHEEL_ENV/bin/python" -m pip install --quiet --no-deps "$TORCHANI"
+    check "convert ANI-1x without torch" "$WHEEL_ENV/bin/openmm-flash" convert ani1x -o build/ani1x.safetensors
+    rm -rf build/example
+    check "configure the C++ example" cmake -S examples/cpp -B build/example -G Ninja -DPython_EXECUTABLE="$WHEEL_ENV/bin/python"
+    check "build the C++ example" cmake --build build/example
+    check "run the C++ example" build/example/single_point build/ani1x.safetensors
+}
+
+stage_demo() {
+    rm -rf build/demo-output
+    check "scripts/demo, shortened" scripts/demo --time "10 fs" --output build/demo-output
+    check "trajectory, log and plot are there" bash -c 'ls build/demo-output/*.dcd build/demo-output/*.csv build/demo-output/*.png'
+}
