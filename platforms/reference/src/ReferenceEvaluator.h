@@ -6,6 +6,8 @@
 #include "openmmflash/internal/ModelSpec.h"
 #include <array>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,40 @@ namespace OpenMMFlash {
 using Vector3 = std::array<double, 3>;
 /** Periodic box vectors in OpenMM's reduced form: a along x, b in the xy plane. */
 using Box = std::array<Vector3, 3>;
+
+/**
+ * A configuration that no model can be evaluated on: particles at the same position, a coordinate that is not finite, a
+ * degenerate box. It knows the particles by their index in the arrays given to the evaluator; a caller with other numbers
+ * and units for them rewrites the message with describe().
+ */
+class FlashEvaluationError : public std::runtime_error {
+public:
+    /**
+     * @param problem    what is wrong, without the particles
+     * @param particles  indices of the particles concerned, possibly none
+     * @param positions  their coordinates, in the model's length unit
+     */
+    FlashEvaluationError(const std::string& problem, const std::vector<int>& particles, const std::vector<Vector3>& positions);
+    const std::vector<int>& getParticles() const {
+        return particles;
+    }
+    const std::vector<Vector3>& getPositions() const {
+        return positions;
+    }
+    /**
+     * The message in the caller's terms.
+     *
+     * @param names       names[i] is what the caller calls particle i (its index in the System)
+     * @param lengthUnit  factor from the model's length unit to the caller's
+     * @param unit        the caller's length unit, e.g. "nm"
+     */
+    std::string describe(const std::vector<int>& names, double lengthUnit, const std::string& unit) const;
+
+private:
+    std::string problem;
+    std::vector<int> particles;
+    std::vector<Vector3> positions;
+};
 
 /** A directed pair: `receiver` is influenced by `sender`, which may be a periodic image (of the receiver itself, too, in a small box). */
 struct ReferencePair {
@@ -24,13 +60,19 @@ struct ReferencePair {
 
 /**
  * All directed pairs closer than a cutoff, sorted by receiver; none is ever left out. Valid for any lattice translation of
- * any particle and for boxes of any size: where the box is small, all images within the cutoff are found.
+ * any particle and for boxes of any size: where the box is small, all images within the cutoff are found. The reverse of
+ * every pair is in the list too, with exactly the opposite d and the same r.
  *
  * @param positions  [n]
  * @param box        periodic box vectors, or nothing for an open system
- * @throws FlashEvaluationError  two particles at the same position, or a coordinate that is not finite
+ * @throws FlashEvaluationError  two particles (or one and another's image) at the same position, that is closer than 1e-9 of
+ *                               the cutoff; a coordinate that is not finite or beyond 1e100; a box that is degenerate or so
+ *                               small that a particle would see over a million images of each other one
  */
 std::vector<ReferencePair> findReferencePairs(const std::vector<Vector3>& positions, double cutoff, const std::optional<Box>& box);
+
+/** Each unordered pair once: of a directed pair and its reverse, one is kept. */
+std::vector<ReferencePair> takeUnorderedPairs(const std::vector<ReferencePair>& directed);
 
 /** What one group of interacting particles gives, in the model's units. */
 struct ReferenceResult {
