@@ -185,10 +185,10 @@ stage_fuzz() {
     hasFuzzer || fail "clang++ cannot build libFuzzer programs; install clang with its runtime libraries (Debian: sudo apt-get install clang)"
     check "build the fuzzer" clang++ -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iopenmmapi/include -Iopenmmapi/src \
         tests/fuzz/FuzzModelReader.cpp openmmapi/src/model/*.cpp -o build/fuzz/FuzzModelReader
-    installWheel "$TEST_ENV"
     rm -rf "$corpus"
     check "write the seed corpus" "$TEST_ENV/bin/python" tests/fuzz/make_corpus.py "$corpus"
-    check "fuzz the model reader for $FUZZ_SECONDS s" build/fuzz/FuzzModelReader -max_total_time="$FUZZ_SECONDS" -max_len=262144 -timeout=10 \
+    check "the seeds are valid models" env FUZZ_EXPECT_VALID=1 build/fuzz/FuzzModelReader "$corpus"/*
+    check "fuzz the model reader for $FUZZ_SECONDS s" build/fuzz/FuzzModelReader -max_total_time="$FUZZ_SECONDS" -max_len=65536 -timeout=10 \
         -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1 -artifact_prefix=build/fuzz/ -dict=tests/fuzz/model.dict "$corpus"
 }
 
