@@ -12,6 +12,8 @@
 
 namespace OpenMMFlash {
 
+struct FlashEnergies;
+
 /**
  * A machine-learned potential acting on particles of a System. Energies are in kJ/mol, lengths in nm, as everywhere in OpenMM.
  *
@@ -42,6 +44,8 @@ public:
      * @return          index of the particle within this force
      */
     int addParticle(int particle, int type, int group = 0);
+    /** Add many particles at once. @param groups may be empty: all in group 0 */
+    void addParticles(const std::vector<int>& particles, const std::vector<int>& types, const std::vector<int>& groups = std::vector<int>());
     /** Parameters of a particle. @param index its index within this force */
     void getParticleParameters(int index, int& particle, int& type, int& group) const;
     void setParticleParameters(int index, int particle, int type, int group = 0);
@@ -111,6 +115,7 @@ protected:
     OpenMM::ForceImpl* createImpl() const override;
 
 private:
+    FlashEnergies computeEnergies(OpenMM::Context& context) const;
     struct Particle {
         int particle, type, group;
     };

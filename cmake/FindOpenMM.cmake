@@ -1,0 +1,35 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+#
+# Finds OpenMM: in OPENMM_DIR (a prefix with include/OpenMM.h and lib/libOpenMM.so: conda, a source build), else in the openmm wheel of
+# the Python interpreter, else in CONDA_PREFIX. The wheel is located without importing it, so that a build in isolation works.
+# Defines OPENMM_DIR, OpenMM_VERSION (where known) and the target OpenMM::OpenMM.
+
+if(NOT OPENMM_DIR AND DEFINED ENV{OPENMM_DIR})
+    set(OPENMM_DIR $ENV{OPENMM_DIR})
+endif()
+if(NOT OPENMM_DIR)
+    execute_process(
+        COMMAND ${Python_EXECUTABLE} -c
+            "import importlib.util, pathlib; s = importlib.util.find_spec('openmm'); print(pathlib.Path(s.origin).parent.parent / 'OpenMM.libs' if s else '')"
+        OUTPUT_VARIABLE candidate OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    if(candidate AND EXISTS ${candidate}/include/OpenMM.h)
+        set(OPENMM_DIR ${candidate})
+    elseif(DEFINED ENV{CONDA_PREFIX} AND EXISTS $ENV{CONDA_PREFIX}/include/OpenMM.h)
+        set(OPENMM_DIR $ENV{CONDA_PREFIX})
+    endif()
+endif()
+# Never kept in the cache: in an isolated build the wheel lies in a temporary folder.
+find_path(OpenMM_INCLUDE_DIR OpenMM.h PATHS ${OPENMM_DIR}/include NO_DEFAULT_PATH NO_CACHE)
+find_library(OpenMM_LIBRARY OpenMM PATHS ${OPENMM_DIR}/lib NO_DEFAULT_PATH NO_CACHE)
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(
+    OpenMM REQUIRED_VARS OpenMM_LIBRARY OpenMM_INCLUDE_DIR
+    REASON_FAILURE_MESSAGE
+        "No OpenMM with headers was found. Either run 'pip install \"openmm>=8.6.1,<8.7\"' in the environment of ${Python_EXECUTABLE}, or set -DOPENMM_DIR to the prefix of an installed OpenMM.")
+
+if(NOT TARGET OpenMM::OpenMM)
+    add_library(OpenMM::OpenMM SHARED IMPORTED)
+    set_target_properties(OpenMM::OpenMM PROPERTIES IMPORTED_LOCATION ${OpenMM_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${OpenMM_INCLUDE_DIR})
+endif()

@@ -1,0 +1,42 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""OpenMM-Flash: machine-learned force fields for OpenMM as native forces.
+
+    import openmmflash
+    system = openmmflash.createSystem(topology, "ani1x")
+
+Importing this package needs OpenMM and numpy, nothing else.
+"""
+
+import importlib
+import importlib.metadata
+import pathlib
+
+import openmm
+
+from .flash import FlashForce, FlashModel
+
+__version__ = importlib.metadata.version("openmm-flash")
+__all__ = ["FlashForce", "FlashModel", "convert", "createSystem", "loadModel"]
+
+
+def _loadPlugins():
+    """OpenMM's wheel loads our plugins with its own, from its folder. An OpenMM that lives elsewhere does not look there."""
+    folder = pathlib.Path(__file__).resolve().parent.parent / "OpenMM.libs" / "lib" / "plugins"
+    for package in openmm.__path__:
+        if folder == pathlib.Path(package).resolve().parent / "OpenMM.libs" / "lib" / "plugins":
+            return
+    if folder.is_dir():
+        openmm.Platform.loadPluginsFromDirectory(str(folder))
+
+
+_loadPlugins()
+
+
+def __getattr__(name):
+    # Loaded on first use, so that importing the package stays light.
+    modules = {"createSystem": ".system", "loadModel": ".models", "convert": ".convert"}
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(modules[name], __name__)
+    return module if name == "convert" else getattr(module, name)
