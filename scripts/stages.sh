@@ -52,7 +52,7 @@ runStage() {
     if [ "$rc" != 0 ]; then
         count failed 1 "the stage stopped (exit status $rc)"
         printf 'FAILED  the stage stopped (exit status %s)\n' "$rc"
-        tail -n 40 "$LOGS/$STAGE.log" | sed 's/^/        /'
+        tail -n 15 "$LOGS/$STAGE.log" | sed 's/^/        /'
     elif [ ! -s "$LOGS/$STAGE.counts" ]; then
         count failed 1 "nothing was checked"
         printf 'FAILED  nothing was checked\n'
@@ -93,7 +93,8 @@ useTestEnv() {
 configure() {
     local folder=$1
     shift
-    cmake -S "$ROOT" -B "$folder" -G Ninja -DPython_EXECUTABLE="$TEST_ENV/bin/python" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
+    cmake -S "$ROOT" -B "$folder" -G Ninja -DPython_EXECUTABLE="$TEST_ENV/bin/python" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
+        -DOPENMMFLASH_BUILD_TESTS=ON -DOPENMMFLASH_WERROR=ON "$@"
 }
 
 # The wheel, built once for each state of the sources, with build isolation. Sets WHEEL.
@@ -137,7 +138,7 @@ stage_lint() {
     check "ruff format" ruff format --no-cache --check --diff .
     check "clang-format" clang-format --dry-run -Werror $(cppFiles)
     check "shell syntax" bash -n scripts/common.sh scripts/stages.sh scripts/demo scripts/test scripts/format .ci/run
-    configure build/cpp -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror"
+    configure build/cpp
     files=$(find openmmapi/src/model platforms/reference/src -name '*.cpp')
     check "clang-tidy" xargs -n 1 -P "$JOBS" clang-tidy --quiet -p build/cpp <<< "$files"
 }
@@ -145,7 +146,7 @@ stage_lint() {
 stage_cpp() {
     local rc=0
     useTestEnv
-    configure build/cpp -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror"
+    configure build/cpp
     check "build with -Wall -Wextra -Werror" cmake --build build/cpp -j "$JOBS"
     rm -f "$LOGS/ctest.xml"
     ctest --test-dir build/cpp -j "$JOBS" --timeout 600 --output-on-failure --no-tests=error --output-junit "$LOGS/ctest.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
@@ -164,8 +165,7 @@ stage_pytest() {
 stage_sanitize() {
     local rc=0
     useTestEnv
-    configure build/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-        -DCMAKE_CXX_FLAGS="-Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    configure build/sanitize -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=address,undefined
     check "build with sanitizers" cmake --build build/sanitize -j "$JOBS"
     rm -f "$LOGS/sanitize.xml"
     ctest --test-dir build/sanitize -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$LOGS/sanitize.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
