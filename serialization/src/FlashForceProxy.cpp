@@ -70,7 +70,9 @@ void FlashForceProxy::serialize(const void* object, SerializationNode& node) con
     model.setStringProperty("safetensors", encodeBase64(force.getModel().getBytes()));
     SerializationNode& parameters = node.createChildNode("GlobalParameters");
     for (int i = 0; i < force.getNumGlobalParameters(); i++)
-        parameters.createChildNode("Parameter").setStringProperty("name", force.getGlobalParameterName(i)).setDoubleProperty("default", force.getGlobalParameterDefaultValue(i));
+        parameters.createChildNode("Parameter")
+            .setStringProperty("name", force.getGlobalParameterName(i))
+            .setDoubleProperty("default", force.getGlobalParameterDefaultValue(i));
     SerializationNode& derivatives = node.createChildNode("EnergyParameterDerivatives");
     for (int i = 0; i < force.getNumEnergyParameterDerivatives(); i++)
         derivatives.createChildNode("Parameter").setStringProperty("name", force.getEnergyParameterDerivativeName(i));
@@ -95,7 +97,8 @@ void* FlashForceProxy::deserialize(const SerializationNode& node) const {
     const SerializationNode& modelNode = node.getChildNode("Model");
     const FlashModel model = FlashModel::fromBytes(decodeBase64(modelNode.getStringProperty("safetensors")), "the model in the XML");
     if (model.getSha256() != modelNode.getStringProperty("sha256"))
-        throw OpenMMException("FlashForce: the model in the XML is damaged: its SHA-256 is " + model.getSha256() + ", but " + modelNode.getStringProperty("sha256") + " is stated");
+        throw OpenMMException("FlashForce: the model in the XML is damaged: its SHA-256 is " + model.getSha256() + ", but " +
+                              modelNode.getStringProperty("sha256") + " is stated");
     auto force = std::make_unique<FlashForce>(model);
     force->setForceGroup(node.getIntProperty("forceGroup", 0));
     force->setName(node.getStringProperty("name", force->getName()));

@@ -17,7 +17,8 @@ namespace {
 
 template <class Items> auto& checked(Items& items, int index, const char* what) {
     if (index < 0 || index >= static_cast<int>(items.size()))
-        throw OpenMMException(string("FlashForce: ") + what + " " + to_string(index) + " does not exist; there are " + to_string(items.size()) + ", counted from 0");
+        throw OpenMMException(string("FlashForce: ") + what + " " + to_string(index) + " does not exist; there are " + to_string(items.size()) +
+                              ", counted from 0");
     return items[static_cast<size_t>(index)];
 }
 
@@ -34,7 +35,8 @@ int FlashForce::addParticle(int particle, int type, int group) {
 
 void FlashForce::addParticles(const std::vector<int>& indices, const std::vector<int>& types, const std::vector<int>& groups) {
     if (types.size() != indices.size() || (!groups.empty() && groups.size() != indices.size()))
-        throw OpenMMException("FlashForce: addParticles() got " + to_string(indices.size()) + " particles, " + to_string(types.size()) + " types and " + to_string(groups.size()) + " groups; these must be as many (groups may be left out)");
+        throw OpenMMException("FlashForce: addParticles() got " + to_string(indices.size()) + " particles, " + to_string(types.size()) + " types and " +
+                              to_string(groups.size()) + " groups; these must be as many (groups may be left out)");
     for (size_t i = 0; i < indices.size(); i++)
         addParticle(indices[i], types[i], groups.empty() ? 0 : groups[i]);
 }
@@ -95,7 +97,8 @@ void FlashForce::addEnergyParameterDerivative(const string& name) {
         }
         known += " " + parameter.name;
     }
-    throw OpenMMException("FlashForce: addEnergyParameterDerivative() got \"" + name + "\"; the global parameters of this force are" + (known.empty() ? " none yet" : known));
+    throw OpenMMException("FlashForce: addEnergyParameterDerivative() got \"" + name + "\"; the global parameters of this force are" +
+                          (known.empty() ? " none yet" : known));
 }
 
 const string& FlashForce::getEnergyParameterDerivativeName(int index) const {

@@ -41,7 +41,8 @@ void FlashForceImpl::checkParticles(int numSystemParticles) const {
             throw OpenMMException(what + " has System index " + to_string(particle) + "; this System has particles 0 to " + to_string(numSystemParticles - 1));
         int& first = firstUse[static_cast<size_t>(particle)];
         if (first != -1)
-            throw OpenMMException(what + " has System index " + to_string(particle) + ", which particle " + to_string(first) + " of this force already has; each particle may be added once");
+            throw OpenMMException(what + " has System index " + to_string(particle) + ", which particle " + to_string(first) +
+                                  " of this force already has; each particle may be added once");
         first = i;
         if (group < 0)
             throw OpenMMException(what + " (System index " + to_string(particle) + ") has group " + to_string(group) + "; groups are integers from 0");
@@ -50,7 +51,8 @@ void FlashForceImpl::checkParticles(int numSystemParticles) const {
             for (int t = 0; t < model.getNumTypes(); t++)
                 if (!model.getTypeName(t).empty())
                     known += " " + to_string(t) + "=" + model.getTypeName(t);
-            throw OpenMMException(what + " (System index " + to_string(particle) + ") has type " + to_string(type) + "; this model (" + model.getName() + ") knows" + known);
+            throw OpenMMException(what + " (System index " + to_string(particle) + ") has type " + to_string(type) + "; this model (" + model.getName() +
+                                  ") knows" + known);
         }
     }
 }
@@ -59,7 +61,8 @@ void FlashForceImpl::checkExclusions() const {
     if (owner.getNumPairExclusions() == 0)
         return;
     if (!owner.getModel().hasPairPrior())
-        throw OpenMMException("FlashForce: there are " + to_string(owner.getNumPairExclusions()) + " pair exclusions, but this model (" + owner.getModel().getName() + ") has no pair prior; the network itself sees every pair");
+        throw OpenMMException("FlashForce: there are " + to_string(owner.getNumPairExclusions()) + " pair exclusions, but this model (" +
+                              owner.getModel().getName() + ") has no pair prior; the network itself sees every pair");
     std::map<int, int> groups;
     for (int i = 0; i < owner.getNumParticles(); i++) {
         int particle, type, group;
@@ -77,7 +80,8 @@ void FlashForceImpl::checkExclusions() const {
         if (particle1 == particle2)
             throw OpenMMException(what + " excludes a particle from itself");
         if (groups[particle1] != groups[particle2])
-            throw OpenMMException(what + ": the particles are in groups " + to_string(groups[particle1]) + " and " + to_string(groups[particle2]) + " and do not interact");
+            throw OpenMMException(what + ": the particles are in groups " + to_string(groups[particle1]) + " and " + to_string(groups[particle2]) +
+                                  " and do not interact");
         if (!seen.insert(std::minmax(particle1, particle2)).second)
             throw OpenMMException(what + " appears twice");
     }
@@ -96,7 +100,8 @@ void FlashForceImpl::checkGlobalParameters() const {
     }
     for (int i = 0; i < owner.getNumEnergyParameterDerivatives(); i++)
         if (names.count(owner.getEnergyParameterDerivativeName(i)) == 0)
-            throw OpenMMException("FlashForce: the derivative with respect to \"" + owner.getEnergyParameterDerivativeName(i) + "\" is asked for, which is not a global parameter of this force");
+            throw OpenMMException("FlashForce: the derivative with respect to \"" + owner.getEnergyParameterDerivativeName(i) +
+                                  "\" is asked for, which is not a global parameter of this force");
 }
 
 void FlashForceImpl::checkBox(const OpenMM::System& system) const {
@@ -104,7 +109,9 @@ void FlashForceImpl::checkBox(const OpenMM::System& system) const {
         return;
     const FlashModel& model = owner.getModel();
     if (model.hasPairPrior() && model.getPairPriorCutoff() == 0)
-        throw OpenMMException("FlashForce: the pair prior of this model (" + model.getName() + ") has no cutoff, so its sum over a periodic system has no meaning; do not use periodic boundary conditions, or give the model file a repulsion cutoff");
+        throw OpenMMException("FlashForce: the pair prior of this model (" + model.getName() +
+                              ") has no cutoff, so its sum over a periodic system has no meaning; do not use periodic boundary conditions, or give the model "
+                              "file a repulsion cutoff");
     // Small boxes are evaluated with all images; the limit keeps a mistaken unit from asking for millions of them.
     Vec3 box[3];
     system.getDefaultPeriodicBoxVectors(box[0], box[1], box[2]);
@@ -113,7 +120,8 @@ void FlashForceImpl::checkBox(const OpenMM::System& system) const {
         const Vec3 normal = box[(i + 1) % 3].cross(box[(i + 2) % 3]);
         const double height = volume / std::sqrt(normal.dot(normal));
         if (!(height > 0.05 * model.getCutoff()))
-            throw OpenMMException("FlashForce: the periodic box is " + to_string(height) + " nm high along vector " + "abc"[i] + ", less than a twentieth of the model's cutoff, " + to_string(model.getCutoff()) + " nm; check the box vectors' unit (nm)");
+            throw OpenMMException("FlashForce: the periodic box is " + to_string(height) + " nm high along vector " + "abc"[i] +
+                                  ", less than a twentieth of the model's cutoff, " + to_string(model.getCutoff()) + " nm; check the box vectors' unit (nm)");
     }
 }
 
@@ -138,12 +146,14 @@ void FlashForceImpl::updateParametersInContext(OpenMM::ContextImpl& context) {
     checkParticles(context.getSystem().getNumParticles());
     checkExclusions();
     if (owner.getNumParticles() != static_cast<int>(particles.size()))
-        throw OpenMMException("FlashForce: updateParametersInContext() got " + to_string(owner.getNumParticles()) + " particles; this Context has " + to_string(particles.size()) + ". Call Context.reinitialize() after adding particles");
+        throw OpenMMException("FlashForce: updateParametersInContext() got " + to_string(owner.getNumParticles()) + " particles; this Context has " +
+                              to_string(particles.size()) + ". Call Context.reinitialize() after adding particles");
     for (int i = 0; i < owner.getNumParticles(); i++) {
         int particle, type, group;
         owner.getParticleParameters(i, particle, type, group);
         if (particle != particles[static_cast<size_t>(i)])
-            throw OpenMMException("FlashForce: updateParametersInContext() got System index " + to_string(particle) + " for particle " + to_string(i) + ", which has " + to_string(particles[static_cast<size_t>(i)]) + " in this Context. Call Context.reinitialize() to change it");
+            throw OpenMMException("FlashForce: updateParametersInContext() got System index " + to_string(particle) + " for particle " + to_string(i) +
+                                  ", which has " + to_string(particles[static_cast<size_t>(i)]) + " in this Context. Call Context.reinitialize() to change it");
     }
     kernel.getAs<CalcFlashForceKernel>().copyParametersToContext(context, owner);
     context.systemChanged();

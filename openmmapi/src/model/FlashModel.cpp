@@ -34,7 +34,8 @@ string readFile(const string& path) {
 
 template <class T> const T& checked(const std::vector<T>& items, int index, const char* what) {
     if (index < 0 || index >= static_cast<int>(items.size()))
-        throw FlashModelError(string("FlashModel: ") + what + " " + to_string(index) + " does not exist; there are " + to_string(items.size()) + ", counted from 0");
+        throw FlashModelError(string("FlashModel: ") + what + " " + to_string(index) + " does not exist; there are " + to_string(items.size()) +
+                              ", counted from 0");
     return items[static_cast<size_t>(index)];
 }
 
@@ -176,14 +177,16 @@ const std::vector<double>& FlashModel::getPriorParameters(int index) const {
 
 string FlashModel::summary() const {
     std::ostringstream out;
-    out << getName() << ": " << getArchitecture() << ", " << getNumMembers() << (getNumMembers() == 1 ? " network, " : " networks, ") << getNumWeights() << " weights, cutoff " << getCutoff() << " nm\n";
+    out << getName() << ": " << getArchitecture() << ", " << getNumMembers() << (getNumMembers() == 1 ? " network, " : " networks, ") << getNumWeights()
+        << " weights, cutoff " << getCutoff() << " nm\n";
     out << "types:";
     for (int i = 0; i < getNumTypes(); i++)
         if (!getTypeName(i).empty())
             out << ' ' << getTypeName(i);
     out << '\n';
     if (const auto* schnet = std::get_if<SchNetSpec>(&getSpec().network))
-        out << "blocks " << schnet->members[0].blocks.size() << ", hidden channels " << schnet->hidden << ", filters " << schnet->filters << ", radial functions " << schnet->basisSize << '\n';
+        out << "blocks " << schnet->members[0].blocks.size() << ", hidden channels " << schnet->hidden << ", filters " << schnet->filters
+            << ", radial functions " << schnet->basisSize << '\n';
     else {
         const auto& ani = std::get<AniSpec>(getSpec().network);
         out << "angular cutoff " << ani.angularCutoff * getLengthUnit() << " nm, AEV length " << ani.networks[0][0][0].inputs << '\n';

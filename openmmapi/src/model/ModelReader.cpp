@@ -94,7 +94,8 @@ Repulsion parseRepulsion(const Json& json, TensorReader& tensors, long long numT
         for (long long b = 0; b < numTypes; b++) {
             const double value = repulsion.sigma[static_cast<size_t>(a * numTypes + b)];
             if (value < 0 || value != repulsion.sigma[static_cast<size_t>(b * numTypes + a)])
-                throw FlashModelError("tensor \"repulsion.sigma\" must be symmetric and not negative, found " + formatNumber(value) + " at [" + to_string(a) + ", " + to_string(b) + "]");
+                throw FlashModelError("tensor \"repulsion.sigma\" must be symmetric and not negative, found " + formatNumber(value) + " at [" + to_string(a) +
+                                      ", " + to_string(b) + "]");
         }
     return repulsion;
 }
@@ -160,7 +161,8 @@ SchNetSpec readSchNet(ObjectReader& reader, TensorReader& tensors, const ModelSp
     const bool hasNeighborEmbedding = reader.getBool("neighbor_embedding", false);
     spec.groupEnergy = reader.getNumber("group_energy", 0);
     for (int i = 0; i < model.numMembers; i++)
-        spec.members.push_back(readSchNetMember(spec, "members." + to_string(i) + ".", tensors, static_cast<int>(model.types.size()), numBlocks, hasNeighborEmbedding));
+        spec.members.push_back(
+            readSchNetMember(spec, "members." + to_string(i) + ".", tensors, static_cast<int>(model.types.size()), numBlocks, hasNeighborEmbedding));
     return spec;
 }
 
@@ -197,12 +199,16 @@ AniSpec readAni(ObjectReader& reader, TensorReader& tensors, const ModelSpec& mo
     return spec;
 }
 
+/** What a form of prior takes: a fixed number of columns, or at least `columns`, in steps. */
 struct PriorForm {
     const char* name;
-    int arity, numParameters; ///< numParameters 0: 1 + 2 n
+    int arity, columns, step; ///< step 0: exactly this many columns
 };
-constexpr PriorForm PriorForms[] = {{"harmonic_bond", 2, 2},  {"harmonic_angle", 3, 2},           {"cosine_angle", 3, 2},    {"fourier_dihedral", 4, 0},    {"harmonic_improper", 4, 2},
-                                    {"quartic_angle", 3, 5}, {"restricted_quartic_angle", 3, 6}, {"power_repulsion", 2, 1}, {"exponential_repulsion", 2, 2}};
+constexpr int MaxPriorColumns = 129;
+constexpr PriorForm PriorForms[] = {{"harmonic_bond", 2, 2, 0},          {"harmonic_angle", 3, 2, 0},           {"cosine_angle", 3, 2, 0},
+                                    {"quartic_angle", 3, 5, 0},          {"restricted_quartic_angle", 3, 6, 0}, {"polynomial_angle", 3, 2, 1},
+                                    {"fourier_dihedral", 4, 1, 2},       {"harmonic_improper", 4, 2, 0},        {"power_repulsion", 2, 1, 0},
+                                    {"cutoff_power_repulsion", 2, 2, 0}, {"exponential_repulsion", 2, 2, 0},    {"cutoff_exponential_repulsion", 2, 3, 0}};
 
 vector<PriorTable> readPriors(const string& text, TensorReader& tensors, const vector<ParticleType>& types) {
     const Json list = Json::parse(text, "metadata key \"priors\"");
@@ -226,16 +232,21 @@ vector<PriorTable> readPriors(const string& text, TensorReader& tensors, const v
         const string parameters = "priors." + table.name + ".parameters", typesName = "priors." + table.name + ".types";
         const auto found = tensors.find(parameters);
         if (found == nullptr || found->shape.size() != 2)
-            throw FlashModelError("tensor " + quoted(parameters) + (found == nullptr ? " is missing" : " has shape " + found->describeShape() + ", expected two dimensions"));
+            throw FlashModelError("tensor " + quoted(parameters) +
+                                  (found == nullptr ? " is missing" : " has shape " + found->describeShape() + ", expected two dimensions"));
         const long long rows = found->shape[0], columns = found->shape[1];
-        if (form.numParameters == 0 ? (columns < 1 || columns % 2 == 0 || columns > 1 + 2 * 64) : columns != form.numParameters)
-            throw FlashModelError("tensor " + quoted(parameters) + " has " + to_string(columns) + " columns, but " + table.form + " takes " + (form.numParameters == 0 ? "1 + 2 n, n up to 64" : to_string(form.numParameters)));
+        const bool fits =
+            form.step == 0 ? columns == form.columns : columns >= form.columns && columns <= MaxPriorColumns && (columns - form.columns) % form.step == 0;
+        if (!fits)
+            throw FlashModelError("tensor " + quoted(parameters) + " has " + to_string(columns) + " columns, but " + table.form + " takes " +
+                                  to_string(form.columns) + (form.step == 0 ? "" : " + " + to_string(form.step) + " n"));
         table.numParameters = static_cast<int>(columns);
         table.parameters = tensors.getReals(parameters, {rows, columns});
         table.types = tensors.getIntegers(typesName, {rows, form.arity});
         for (size_t i = 0; i < table.types.size(); i++)
             if (table.types[i] < 0 || table.types[i] >= static_cast<int>(types.size()))
-                throw FlashModelError("tensor " + quoted(typesName) + " has type " + to_string(table.types[i]) + " in row " + to_string(i / static_cast<size_t>(form.arity)) + "; this model has types 0 to " + to_string(types.size() - 1));
+                throw FlashModelError("tensor " + quoted(typesName) + " has type " + to_string(table.types[i]) + " in row " +
+                                      to_string(i / static_cast<size_t>(form.arity)) + "; this model has types 0 to " + to_string(types.size() - 1));
         priors.push_back(std::move(table));
     }
     return priors;
@@ -249,9 +260,11 @@ ModelFile readModel(const string& bytes) {
     ModelFile model;
     model.metadata = file.metadata;
     if (getMetadata(file, "format") != "openmm-flash")
-        throw FlashModelError("metadata key \"format\" is " + quoted(getMetadata(file, "format")) + "; only \"openmm-flash\" model files can be read (openmm-flash convert makes them)");
+        throw FlashModelError("metadata key \"format\" is " + quoted(getMetadata(file, "format")) +
+                              "; only \"openmm-flash\" model files can be read (openmm-flash convert makes them)");
     if (getMetadata(file, "format_version") != "1")
-        throw FlashModelError("metadata key \"format_version\" is " + quoted(getMetadata(file, "format_version")) + "; this version of OpenMM-Flash reads version 1");
+        throw FlashModelError("metadata key \"format_version\" is " + quoted(getMetadata(file, "format_version")) +
+                              "; this version of OpenMM-Flash reads version 1");
     model.formatVersion = 1;
     for (const auto& [key, value] : file.metadata)
         if (MetadataKeys.count(key) == 0)
@@ -266,7 +279,8 @@ ModelFile readModel(const string& bytes) {
 
     ModelSpec& spec = model.spec;
     spec.lengthUnit = parseUnit("length_unit", getMetadata(file, "length_unit"), {{"nm", 1}, {"angstrom", 0.1}, {"bohr", 0.0529177210903}});
-    spec.energyUnit = parseUnit("energy_unit", getMetadata(file, "energy_unit"), {{"kJ/mol", 1}, {"kcal/mol", 4.184}, {"eV", 96.48533212331002}, {"hartree", 2625.4996394798254}});
+    spec.energyUnit = parseUnit("energy_unit", getMetadata(file, "energy_unit"),
+                                {{"kJ/mol", 1}, {"kcal/mol", 4.184}, {"eV", 96.48533212331002}, {"hartree", 2625.4996394798254}});
     spec.types = parseTypes(getMetadata(file, "types"), isAni);
     const auto numTypes = static_cast<long long>(spec.types.size());
     if (file.metadata.count("num_members") != 0) {

@@ -123,7 +123,8 @@ std::vector<int> Tensor::getIntegers() const {
         else
             throw FlashModelError("tensor " + quoted(name) + " has dtype " + dtype + "; integers (I32, I64) are needed here");
         if (value < std::numeric_limits<int>::min() || value > std::numeric_limits<int>::max())
-            throw FlashModelError("tensor " + quoted(name) + " has the value " + std::to_string(value) + " at element " + std::to_string(i) + ", which is out of range");
+            throw FlashModelError("tensor " + quoted(name) + " has the value " + std::to_string(value) + " at element " + std::to_string(i) +
+                                  ", which is out of range");
         values[static_cast<size_t>(i)] = static_cast<int>(value);
     }
     return values;
@@ -137,7 +138,8 @@ Safetensors Safetensors::parse(const std::string& bytes) {
     for (int i = 7; i >= 0; i--)
         headerSize = headerSize << 8 | static_cast<unsigned char>(bytes[static_cast<size_t>(i)]);
     if (headerSize > MaxHeader)
-        throw FlashModelError("not a safetensors file, or a damaged one: its header would have " + std::to_string(headerSize) + " bytes; at most " + std::to_string(MaxHeader) + " are allowed");
+        throw FlashModelError("not a safetensors file, or a damaged one: its header would have " + std::to_string(headerSize) + " bytes; at most " +
+                              std::to_string(MaxHeader) + " are allowed");
     if (headerSize > bytes.size() - 8)
         throw FlashModelError("truncated: the header has " + std::to_string(headerSize) + " bytes, but only " + std::to_string(bytes.size() - 8) + " follow");
     const uint64_t dataStart = 8 + headerSize;
@@ -170,11 +172,14 @@ Safetensors Safetensors::parse(const std::string& bytes) {
     uint64_t position = 0;
     for (const Extent& extent : extents) {
         if (extent.begin != position)
-            throw FlashModelError("tensor " + quoted(extent.name) + " begins at " + std::to_string(extent.begin) + (extent.begin < position ? " and overlaps another tensor, which ends at " : ", which leaves a gap after ") + std::to_string(position));
+            throw FlashModelError("tensor " + quoted(extent.name) + " begins at " + std::to_string(extent.begin) +
+                                  (extent.begin < position ? " and overlaps another tensor, which ends at " : ", which leaves a gap after ") +
+                                  std::to_string(position));
         position = extent.end;
     }
     if (position != bytes.size() - dataStart)
-        throw FlashModelError("the tensors end at " + std::to_string(position) + ", but the file has " + std::to_string(bytes.size() - dataStart) + " bytes of data");
+        throw FlashModelError("the tensors end at " + std::to_string(position) + ", but the file has " + std::to_string(bytes.size() - dataStart) +
+                              " bytes of data");
     return file;
 }
 

@@ -41,7 +41,8 @@ Linear TensorReader::getLinear(const std::string& prefix, int inputs, int output
     Linear layer;
     const Tensor& weight = take(prefix + ".weight", {outputs, inputs});
     if (weight.shape[0] > MaxWidth)
-        throw FlashModelError("tensor " + quoted(weight.name) + " has " + std::to_string(weight.shape[0]) + " outputs; at most " + std::to_string(MaxWidth) + " are allowed");
+        throw FlashModelError("tensor " + quoted(weight.name) + " has " + std::to_string(weight.shape[0]) + " outputs; at most " + std::to_string(MaxWidth) +
+                              " are allowed");
     layer.inputs = inputs;
     layer.outputs = static_cast<int>(weight.shape[0]);
     layer.weight = weight.getReals();
@@ -61,7 +62,8 @@ std::vector<Linear> TensorReader::getPerceptron(const std::string& prefix, int i
     if (layers.empty())
         throw FlashModelError("tensor " + quoted(prefix + ".0.weight") + " is missing");
     if (width != 1)
-        throw FlashModelError("tensor " + quoted(prefix + "." + std::to_string(layers.size() - 1) + ".weight") + " has " + std::to_string(width) + " outputs; the last layer must have one");
+        throw FlashModelError("tensor " + quoted(prefix + "." + std::to_string(layers.size() - 1) + ".weight") + " has " + std::to_string(width) +
+                              " outputs; the last layer must have one");
     return layers;
 }
 

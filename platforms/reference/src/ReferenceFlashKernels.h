@@ -32,7 +32,7 @@ private:
     ReferenceResult evaluate(OpenMM::ContextImpl& context, const Group& group) const;
 
     std::unique_ptr<FlashModel> model; ///< shares the force's data
-    std::vector<Group> groups; ///< by ascending group number
+    std::vector<Group> groups;         ///< by ascending group number
     int numParticles = 0;
     bool periodic = false;
     std::vector<std::string> globalParameters, derivatives;

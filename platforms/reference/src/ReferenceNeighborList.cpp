@@ -29,8 +29,8 @@ std::string describeParticles(const std::string& problem, const std::vector<int>
     message.precision(10);
     message << problem;
     for (size_t k = 0; k < names.size(); k++) {
-        message << (k == 0 ? ": " : " and ") << "particle " << names[k] << " at (" << lengthUnit * positions[k][0] << ", " << lengthUnit * positions[k][1] << ", "
-                << lengthUnit * positions[k][2] << ")";
+        message << (k == 0 ? ": " : " and ") << "particle " << names[k] << " at (" << lengthUnit * positions[k][0] << ", " << lengthUnit * positions[k][1]
+                << ", " << lengthUnit * positions[k][2] << ")";
         if (!unit.empty())
             message << " " << unit;
     }
@@ -57,7 +57,8 @@ public:
             if (periodic)
                 for (int k = 0; k < 3; k++)
                     if (std::fabs(positions[i][k]) > MaxBoxLengths * vectors[k][k])
-                        throw FlashEvaluationError("a coordinate is more than 1e12 box lengths away from the periodic box", {static_cast<int>(i)}, {positions[i]});
+                        throw FlashEvaluationError("a coordinate is more than 1e12 box lengths away from the periodic box", {static_cast<int>(i)},
+                                                   {positions[i]});
             wrapped.push_back(positions[i]);
             Vector3 fraction = periodic ? wrap(wrapped.back()) : getFraction(positions[i]);
             std::array<int, 3> cell;
@@ -119,8 +120,8 @@ private:
             visited *= 2 * range + 1;
             if (!(visited <= MaxVisitedCells)) {
                 std::ostringstream message;
-                message << "the periodic box is too small for the model's cutoff: the distances between its faces are " << height[0] << ", " << height[1] << ", " << height[2]
-                        << " and the cutoff is " << cutoff << " in the model's length unit; use a larger box";
+                message << "the periodic box is too small for the model's cutoff: the distances between its faces are " << height[0] << ", " << height[1]
+                        << ", " << height[2] << " and the cutoff is " << cutoff << " in the model's length unit; use a larger box";
                 throw FlashEvaluationError(message.str(), {}, {});
             }
             direction[k] = {static_cast<int>(count), static_cast<int>(range)};
@@ -199,8 +200,7 @@ private:
 } // namespace
 
 FlashEvaluationError::FlashEvaluationError(const std::string& problem, const std::vector<int>& particles, const std::vector<Vector3>& positions)
-    : std::runtime_error(describeParticles(problem, particles, positions, 1, "")), problem(problem), particles(particles), positions(positions) {
-}
+    : std::runtime_error(describeParticles(problem, particles, positions, 1, "")), problem(problem), particles(particles), positions(positions) {}
 
 std::string FlashEvaluationError::describe(const std::vector<int>& names, double lengthUnit, const std::string& unit) const {
     std::vector<int> theirs;
@@ -228,8 +228,8 @@ std::vector<ReferencePair> findReferencePairs(const std::vector<Vector3>& positi
             if (!(r < cutoff))
                 return;
             if (r <= CoincidenceFraction * cutoff)
-                throw FlashEvaluationError(box ? "two particles (or their periodic images) are at the same position" : "two particles are at the same position", {i, j},
-                                           {positions[i], positions[j]});
+                throw FlashEvaluationError(box ? "two particles (or their periodic images) are at the same position" : "two particles are at the same position",
+                                           {i, j}, {positions[i], positions[j]});
             pairs.push_back({i, j, r, d});
         });
     return pairs;

@@ -47,8 +47,7 @@ ValueAndDerivative evaluateEnvelope(const Envelope& envelope, double cutoff, dou
 class SchNet {
 public:
     SchNet(const SchNetSpec& spec, const SchNetMember& member, const std::vector<int>& types, const std::vector<ReferencePair>& pairs)
-        : spec(spec), member(member), types(types), pairs(pairs), n(static_cast<int>(types.size())) {
-    }
+        : spec(spec), member(member), types(types), pairs(pairs), n(static_cast<int>(types.size())) {}
 
     SchNetResult evaluate() {
         result.energies.resize(n);
@@ -76,10 +75,10 @@ private:
 
     /** Radial basis of a batch of pairs. */
     struct Basis {
-        int size;                ///< pairs in this batch
-        std::vector<double> e;   ///< e_k(r), [size][R]
-        std::vector<double> de;  ///< its derivative
-        std::vector<double> c;   ///< envelope_filter(r), [size]
+        int size;               ///< pairs in this batch
+        std::vector<double> e;  ///< e_k(r), [size][R]
+        std::vector<double> de; ///< its derivative
+        std::vector<double> c;  ///< envelope_filter(r), [size]
         std::vector<double> dc;
     };
 
@@ -272,7 +271,8 @@ private:
 
 } // namespace
 
-SchNetResult evaluateReferenceSchNet(const SchNetSpec& spec, const SchNetMember& member, const std::vector<int>& types, const std::vector<ReferencePair>& pairs) {
+SchNetResult evaluateReferenceSchNet(const SchNetSpec& spec, const SchNetMember& member, const std::vector<int>& types,
+                                     const std::vector<ReferencePair>& pairs) {
     return SchNet(spec, member, types, pairs).evaluate();
 }
 

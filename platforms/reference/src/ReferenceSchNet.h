@@ -19,7 +19,8 @@ struct SchNetResult {
  * @param types  [n]
  * @param pairs  each unordered pair within the cutoff once
  */
-SchNetResult evaluateReferenceSchNet(const SchNetSpec& spec, const SchNetMember& member, const std::vector<int>& types, const std::vector<ReferencePair>& pairs);
+SchNetResult evaluateReferenceSchNet(const SchNetSpec& spec, const SchNetMember& member, const std::vector<int>& types,
+                                     const std::vector<ReferencePair>& pairs);
 
 } // namespace OpenMMFlash
 
