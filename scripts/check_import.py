@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import openmm
+
 import openmmflash
 
 assert importlib.util.find_spec("torch") is None, "torch is installed here, so this shows nothing"

@@ -44,7 +44,9 @@ def inspect(wheel: Path, source: Path) -> list[str]:
                 continue
             paths = runPaths(Path(folder) / name)
             print(f"{name}: {len(data)} bytes, run path {':'.join(paths) or '(none)'}")
-            problems += [f"{name}: run path entry {entry!r} is not relative to $ORIGIN" for entry in paths if not entry.startswith("$ORIGIN")]
+            problems += [
+                f"{name}: run path entry {entry!r} is not relative to $ORIGIN" for entry in paths if not entry.startswith("$ORIGIN")
+            ]
             # Pip builds in temporary folders, whose names end in debugging text and assertions.
             for place in (str(source).encode(), b"/tmp/", b"pip-build-env", b"site-packages/"):
                 found = re.search(rb"[\x20-\x7e]*" + re.escape(place) + rb"[\x20-\x7e]*", data)

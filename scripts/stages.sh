@@ -215,10 +215,13 @@ stage_example() {
     check "configure the C++ example" cmake -S examples/cpp -B build/example -G Ninja -DPython_EXECUTABLE="$WHEEL_ENV/bin/python"
     check "build the C++ example" cmake --build build/example
     check "run the C++ example" build/example/single_point build/ani1x.safetensors
+    check "examples/single_point.py" "$WHEEL_ENV/bin/python" examples/single_point.py
+    check "examples/peptide.py" "$WHEEL_ENV/bin/python" examples/peptide.py 20
+    check "examples/replicas.py" "$WHEEL_ENV/bin/python" examples/replicas.py
 }
 
 stage_demo() {
     rm -rf build/demo-output
-    check "scripts/demo, shortened" scripts/demo --time "10 fs" --output build/demo-output
+    check "scripts/demo, shortened" scripts/demo --steps 20 --equilibrate 0 --interval 10 --output build/demo-output
     check "trajectory, log and plot are there" bash -c 'ls build/demo-output/*.dcd build/demo-output/*.csv build/demo-output/*.png'
 }

@@ -94,7 +94,8 @@ void checkAni(const AniSpec& spec, size_t numTypes) {
 void checkModel(const FlashModel& model) {
     const ModelSpec& spec = model.getSpec();
     const auto numTypes = static_cast<size_t>(model.getNumTypes());
-    require(numTypes >= 1 && numTypes <= MaxTypes && spec.types.size() == numTypes && spec.typeEnergies.size() == numTypes, "there are from 1 to MaxTypes types");
+    require(numTypes >= 1 && numTypes <= MaxTypes && spec.types.size() == numTypes && spec.typeEnergies.size() == numTypes,
+            "there are from 1 to MaxTypes types");
     require(spec.lengthUnit > 0 && std::isfinite(spec.lengthUnit) && spec.energyUnit > 0 && std::isfinite(spec.energyUnit), "units are positive");
     require(model.getNumMembers() >= 1 && model.getNumMembers() <= MaxMembers, "there are from 1 to MaxMembers members");
     require(model.getNumWeights() >= 0, "a number of weights is not negative");
@@ -108,7 +109,8 @@ void checkModel(const FlashModel& model) {
         checkAni(std::get<AniSpec>(spec.network), numTypes);
     }
     for (int type = 0; type < model.getNumTypes(); type++) {
-        require(model.getTypeMass(type) >= 0 && model.getTypeAtomicNumber(type) >= 0 && model.getTypeAtomicNumber(type) <= 118, "masses and atomic numbers are possible");
+        require(model.getTypeMass(type) >= 0 && model.getTypeAtomicNumber(type) >= 0 && model.getTypeAtomicNumber(type) <= 118,
+                "masses and atomic numbers are possible");
         if (!model.getTypeName(type).empty())
             require(model.getTypeIndex(model.getTypeName(type)) == type, "a type's name leads to its index");
     }
@@ -118,7 +120,8 @@ void checkModel(const FlashModel& model) {
     for (int i = 0; i < model.getNumPriors(); i++) {
         const auto rows = model.getPriorTypes(i).size() / static_cast<size_t>(model.getPriorArity(i));
         require(model.getPriorTypes(i).size() == rows * static_cast<size_t>(model.getPriorArity(i)), "a prior's types are [rows][arity]");
-        require(model.getPriorParameters(i).size() == rows * static_cast<size_t>(model.getPriorNumParameters(i)), "a prior's parameters are [rows][parameters]");
+        require(model.getPriorParameters(i).size() == rows * static_cast<size_t>(model.getPriorNumParameters(i)),
+                "a prior's parameters are [rows][parameters]");
         for (const int type : model.getPriorTypes(i))
             require(type >= 0 && static_cast<size_t>(type) < numTypes, "a prior's types exist");
         require(allFinite(model.getPriorParameters(i)), "a prior's parameters are finite");

@@ -50,7 +50,9 @@ def schnet(numTypes: int, basis: str, members: int = 1, bias: bool = True, dtype
         p = f"members.{k}."
         tensors[p + "embedding"] = real(numTypes, H, dtype=dtype)
         tensors[p + "basis.means"] = np.linspace(0, 1, R).astype(dtype)
-        tensors[p + ("basis.coefficients" if basis == "gaussian" else "basis.betas")] = np.full(R, -1.0 if basis == "gaussian" else 1.0, dtype)
+        tensors[p + ("basis.coefficients" if basis == "gaussian" else "basis.betas")] = np.full(
+            R, -1.0 if basis == "gaussian" else 1.0, dtype
+        )
         if hyperparameters.get("neighbor_embedding"):
             tensors[p + "neighbor_embedding.embedding"] = real(numTypes, H)
         for name, shape in shapes.items():
@@ -63,7 +65,14 @@ def schnet(numTypes: int, basis: str, members: int = 1, bias: bool = True, dtype
 def ani(types: list, members: int) -> tuple[dict, dict]:
     T = len(types)
     tensors = {"type_energies": real(T, dtype="f8")}
-    for name, size in {"radial.eta": 1, "radial.shift": 2, "angular.eta": 1, "angular.zeta": 1, "angular.shift": 1, "angular.theta": 2}.items():
+    for name, size in {
+        "radial.eta": 1,
+        "radial.shift": 2,
+        "angular.eta": 1,
+        "angular.zeta": 1,
+        "angular.shift": 1,
+        "angular.theta": 2,
+    }.items():
         tensors["aev." + name] = np.linspace(1, 2, size)
     length = 2 * T + 2 * T * (T + 1) // 2
     for k in range(members):
@@ -75,7 +84,13 @@ def ani(types: list, members: int) -> tuple[dict, dict]:
 
 
 def priors(numTypes: int) -> tuple[list, dict]:
-    forms = {"harmonic_bond": (2, 2), "harmonic_angle": (3, 2), "cosine_angle": (3, 2), "fourier_dihedral": (4, 5), "harmonic_improper": (4, 2)}
+    forms = {
+        "harmonic_bond": (2, 2),
+        "harmonic_angle": (3, 2),
+        "cosine_angle": (3, 2),
+        "fourier_dihedral": (4, 5),
+        "harmonic_improper": (4, 2),
+    }
     forms |= {"quartic_angle": (3, 5), "restricted_quartic_angle": (3, 6), "power_repulsion": (2, 1), "exponential_repulsion": (2, 2)}
     tensors = {}
     for rows, (form, (arity, parameters)) in enumerate(forms.items()):
@@ -91,14 +106,18 @@ def seeds() -> dict[str, bytes]:
     hyperparameters, tensors = schnet(3, "gaussian", filter_envelope_lower=1.0)
     files["gaussian"] = safetensors(metadata("schnet", beads, hyperparameters), tensors)
     hyperparameters, tensors = schnet(3, "exp_normal", members=2, bias=False, dtype="f8", filter_envelope="mollifier", group_energy=-1.5)
-    files["exp_normal"] = safetensors(metadata("schnet", beads, hyperparameters, num_members="2", description="a seed", license="MIT"), tensors)
+    files["exp_normal"] = safetensors(
+        metadata("schnet", beads, hyperparameters, num_members="2", description="a seed", license="MIT"), tensors
+    )
     hyperparameters, tensors = schnet(2, "gaussian", dtype="f2", neighbor_embedding=True, basis_envelope="none")
     files["neighbor_embedding"] = safetensors(metadata("schnet", atoms, hyperparameters, length_unit="bohr", energy_unit="627.5"), tensors)
     for cutoff in (None, 8.0):
         hyperparameters, tensors = schnet(3, "exp_normal", repulsion={"exponent": 6, "cutoff": cutoff})
         list_, tables = priors(3)
         tensors |= {"repulsion.sigma": np.full((3, 3), 3.0)} | tables
-        files[f"priors_{'all_pairs' if cutoff is None else 'cutoff'}"] = safetensors(metadata("schnet", beads, hyperparameters, priors=list_), tensors)
+        files[f"priors_{'all_pairs' if cutoff is None else 'cutoff'}"] = safetensors(
+            metadata("schnet", beads, hyperparameters, priors=list_), tensors
+        )
     hyperparameters, tensors = ani(atoms, 2)
     files["ani"] = safetensors(metadata("ani", atoms, hyperparameters, energy_unit="hartree", num_members="2"), tensors)
     return files
