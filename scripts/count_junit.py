@@ -1,6 +1,9 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
-"""Count the results in a JUnit file for scripts/test: count_junit.py FILE EXIT_STATUS WHAT prints lines `passed|failed|skipped NUMBER WHAT`."""
+"""Count the results in a JUnit file for scripts/test.
+
+count_junit.py FILE EXIT_STATUS WHAT prints lines `passed|failed|skipped NUMBER WHAT`.
+"""
 
 import sys
 import xml.etree.ElementTree as ElementTree

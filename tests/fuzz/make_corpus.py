@@ -84,14 +84,10 @@ def ani(types: list, members: int) -> tuple[dict, dict]:
 
 
 def priors(numTypes: int) -> tuple[list, dict]:
-    forms = {
-        "harmonic_bond": (2, 2),
-        "harmonic_angle": (3, 2),
-        "cosine_angle": (3, 2),
-        "fourier_dihedral": (4, 5),
-        "harmonic_improper": (4, 2),
-    }
-    forms |= {"quartic_angle": (3, 5), "restricted_quartic_angle": (3, 6), "power_repulsion": (2, 1), "exponential_repulsion": (2, 2)}
+    forms = {"harmonic_bond": (2, 2), "harmonic_angle": (3, 2), "cosine_angle": (3, 2), "fourier_dihedral": (4, 5)}
+    forms |= {"harmonic_improper": (4, 2), "quartic_angle": (3, 5), "restricted_quartic_angle": (3, 6), "polynomial_angle": (3, 3)}
+    forms |= {"power_repulsion": (2, 1), "exponential_repulsion": (2, 2)}
+    forms |= {"cutoff_power_repulsion": (2, 2), "cutoff_exponential_repulsion": (2, 3)}
     tensors = {}
     for rows, (form, (arity, parameters)) in enumerate(forms.items()):
         tensors[f"priors.{form}s.types"] = random.integers(0, numTypes, (rows % 3, arity)).astype("i4" if rows % 2 else "i8")
