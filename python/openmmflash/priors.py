@@ -121,8 +121,8 @@ def createPriorForces(model, structure, replicas=1, periodic=False, names=None):
             raise ValueError(f"This model has no prior {name!r}; it has {', '.join(known) or 'none'}.")
     for name in structure.terms:
         if name not in known:
-            names = ", ".join(known) or "none"
-            raise StructureError(f"{structure.source}: terms/{name} belongs to no prior of this model; it has {names}.")
+            listed = ", ".join(known) or "none"
+            raise StructureError(f"{structure.source}: terms/{name} belongs to no prior of this model; it has {listed}.")
     types = structure.getTypes(model)
     batches = {}
     for index, name in enumerate(known):
@@ -176,7 +176,7 @@ def getPriorTerms(model, index, structure, types=None):
             typeNames = ", ".join(model.getTypeName(t) for t in key)
             raise StructureError(
                 f"{structure.source}: terms/{name}/particles[{i}] is {particles.tolist()} with the types {typeNames} {list(key)}, for "
-                f"which the model's prior {name!r} ({form}) has no parameters among its {len(rows)} rows. The model was not made for this term."
+                f"which the model's prior {name!r} ({form}) has no parameters among its {len(rows)} rows: the model was not made for it."
             )
         found[i] = row
     return terms.particles, tableParameters[found]
