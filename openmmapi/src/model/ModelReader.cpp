@@ -132,7 +132,7 @@ SchNetMember readSchNetMember(const SchNetSpec& spec, const string& prefix, Tens
         SchNetBlock layers;
         layers.filter0 = tensors.getLinear(block + "filter.0", R, F);
         layers.filter1 = tensors.getLinear(block + "filter.1", F, F);
-        layers.input = tensors.getLinear(block + "input", H, F);
+        layers.input = {H, F, tensors.getReals(block + "input.weight", {F, H}), vector<double>(static_cast<size_t>(F), 0.0)};
         layers.output0 = tensors.getLinear(block + "output.0", F, H);
         layers.output1 = tensors.getLinear(block + "output.1", H, H);
         member.blocks.push_back(std::move(layers));
@@ -182,7 +182,10 @@ AniSpec readAni(ObjectReader& reader, TensorReader& tensors, const ModelSpec& mo
     spec.angularTheta = tensors.getReals("aev.angular.theta", {-1});
     checkSign("aev.radial.eta", spec.radialEta, 1, "positive");
     checkSign("aev.angular.eta", spec.angularEta, 1, "positive");
-    checkSign("aev.angular.zeta", spec.angularZeta, 1, "positive");
+    // Below 1 the angular term has no derivative where it is zero.
+    for (size_t i = 0; i < spec.angularZeta.size(); i++)
+        if (!(spec.angularZeta[i] >= 1))
+            throw FlashModelError("tensor \"aev.angular.zeta\" must be at least 1, found " + formatNumber(spec.angularZeta[i]) + " at element " + to_string(i));
     // Counted in floating point: the product of four sizes from a file may overflow an integer.
     const auto T = static_cast<double>(model.types.size());
     const double length = T * static_cast<double>(spec.radialEta.size()) * static_cast<double>(spec.radialShift.size()) +
