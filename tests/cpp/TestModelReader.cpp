@@ -118,7 +118,7 @@ void testWrongFiles() {
         {"\"dtype\":\"F64\"", "\"dtype\":\"F8\"", "\"F8\""},
         {"\"dtype\":\"F64\"", "\"dtype\":\"I64\"", "I64"},
         {"\"shape\":[", "\"shape\":[9007199254740992,4096,", "overflows"},
-        {"\"data_offsets\":[0,", "\"data_offsets\":[8,", "data"},
+        {"\"data_offsets\":[0,", "\"data_offsets\":[8,", "does not fit"},
     };
     for (const auto& wrong : cases)
         CHECK_THROWS(FlashModelError, read(edit(good, wrong.from, wrong.to)), "test: ", wrong.message);
@@ -128,6 +128,28 @@ void testWrongFiles() {
     CHECK_THROWS(FlashModelError, read(nan), "NaN");
     CHECK_THROWS(FlashModelError, FlashModel("no/such/file"), "no/such/file");
     CHECK_THROWS(FlashModelError, FlashModel("/"), "\"/\"");
+}
+
+/** Two numbers at stated places in `size` bytes of data. */
+string makeTwoTensors(const string& firstOffsets, const string& secondOffsets, size_t size) {
+    const string header =
+        R"({"a":{"dtype":"F64","shape":[1],"data_offsets":)" + firstOffsets + R"(},"b":{"dtype":"F64","shape":[1],"data_offsets":)" + secondOffsets + "}}";
+    string length(8, '\0');
+    length[0] = static_cast<char>(header.size());
+    return length + header + string(size, '\0');
+}
+
+void testExtents() {
+    const string good = makeTwoTensors("[8,16]", "[0,8]", 16);
+    CHECK_EQUAL(size_t(2), Safetensors::parse(good).tensors.size());
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[4,12]", 12)), "\"b\"", "overlaps");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[0,8]", 8)), "overlaps");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[16,24]", 24)), "gap");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[8,16]", "[16,24]", 24)), "\"a\"", "gap");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[8,16]", 12)), "\"b\"", "12 bytes");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[8,16]", 20)), "20 bytes");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[16,8]", 16)), "16 to 8");
+    CHECK_THROWS(FlashModelError, Safetensors::parse(makeTwoTensors("[0,8]", "[-8,0]", 16)), "two sizes");
 }
 
 /** Damaged files: any outcome but a clean read or a FlashModelError ends the test. */
@@ -177,6 +199,7 @@ int main(int argc, char** argv) {
                      {"JSON", testJson},
                      {"half precision", testHalfPrecision},
                      {"wrong files", testWrongFiles},
+                     {"extents", testExtents},
                      {"damaged files", testDamagedFiles},
                      {"getters", testGetters}});
 }
