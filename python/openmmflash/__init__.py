@@ -17,7 +17,18 @@ import openmm
 from .flash import FlashForce, FlashModel
 
 __version__ = importlib.metadata.version("openmm-flash")
-__all__ = ["FlashForce", "FlashModel", "convert", "createSystem", "loadModel"]
+# Loaded on first use, so that importing the package stays light: name -> module.
+_LAZY = {
+    "convert": "convert",
+    "createSystem": "system",
+    "findModel": "models",
+    "loadModel": "models",
+    "readStructure": "structurefile",
+    "tilePositions": "system",
+    "tileTopology": "system",
+    "writeStructure": "structurefile",
+}
+__all__ = ["FlashForce", "FlashModel", *_LAZY]
 
 
 def _loadPlugins():
@@ -34,9 +45,11 @@ _loadPlugins()
 
 
 def __getattr__(name):
-    # Loaded on first use, so that importing the package stays light.
-    modules = {"createSystem": ".system", "loadModel": ".models", "convert": ".convert"}
-    if name not in modules:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(modules[name], __name__)
+    module = importlib.import_module("." + _LAZY[name], __name__)
     return module if name == "convert" else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
