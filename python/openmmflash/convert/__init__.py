@@ -25,7 +25,7 @@ __all__ = ["ORIGINS", "ConversionError", "ConversionReport", "convert", "modelBy
 # origin: (function that converts, function that tells whether a loaded file or a live object is of this origin, what it is)
 ORIGINS = {
     "torchani": ("convertTorchANI", "recognises", "TorchANI: NeuroChem folder, .info file, state dict, live model"),
-    "mlcg": ("convertMlcg", "isMlcgObject", "mlcg: model_and_prior.pt, *_specialized_model_and_config.pt, Lightning .ckpt"),
+    "mlcg": ("convertMlcg", "recognises", "mlcg: model_and_prior.pt, *_specialized_model_and_config.pt, Lightning .ckpt"),
     "schnetpack": ("convertSchNetPack", "recognises", "SchNetPack 2: best_model, Lightning .ckpt, live model"),
     "pyg": ("convertPyG", "recognises", "PyTorch Geometric SchNet: saved model, state dict, live model"),
     "torchmdnet": ("convertTorchMDNet", "recognises", "TorchMD-Net graph network: Lightning .ckpt, saved model, live model"),

@@ -26,17 +26,17 @@ class ConversionReport:
         return "\n".join(lines)
 
 
-def evaluate(path, types, positions):
-    """Energy (kJ/mol) and forces [n, 3] (kJ/mol/nm) of a model file on the Reference platform, not periodic.
+def evaluate(data, types, positions):
+    """Energy (kJ/mol) and forces [n, 3] (kJ/mol/nm) of a model on the Reference platform, not periodic.
 
-    types : [n];  positions : [n, 3], nm
+    data : the model file's bytes, or its path;  types : [n];  positions : [n, 3], nm
     """
     import openmm
 
     from openmmflash import FlashForce, FlashModel
 
     system = openmm.System()
-    force = FlashForce(FlashModel(str(path)))
+    force = FlashForce(FlashModel.fromBytes(data) if isinstance(data, bytes) else FlashModel(str(data)))
     for index, type_ in enumerate(types):
         system.addParticle(1.0)
         force.addParticle(index, int(type_), 0)
@@ -60,4 +60,4 @@ def compare(report, original, ours, theirs, tolerance):
     # Written so that NaN fails.
     if not (report.maxForceDifference <= tolerance * report.rmsForce and abs(energy - energy0) <= tolerance * abs(energy0)):
         allowed = f"allowed is {tolerance:g} of the RMS force and of the energy"
-        raise ConversionError(f"{report.path} does not agree with {original}: {differences}; {allowed}.")
+        raise ConversionError(f"The converted model does not agree with {original}: {differences}; {allowed}.")

@@ -26,7 +26,7 @@ from ._errors import ConversionError
 from ._neurochem import isNeuroChem, readNeuroChem
 from ._report import ConversionReport, compare, evaluate
 from ._torchfile import loadTorchFile
-from ._writer import writeModel
+from ._writer import modelBytes, writeFileAtomically
 
 HARTREE = 2625.4996394798254  # kJ/mol, CODATA 2018
 
@@ -102,13 +102,14 @@ def convertTorchANI(
         name = published or _plainName(origin) or "ani"
         if members is not None:
             name += "".join(f"_{k}" for k in members)
-    writeModel(output, *model.toFile(name, **texts))
+    data = modelBytes(*model.toFile(name, **texts))
     report = ConversionReport(path=os.fspath(output), kind=texts["origin"])
     report.notes.append(f"{name}: {' '.join(model.symbols)}, {len(model.members)} network(s), AEV of {model.aevLength()}")
     if not hasattr(model, "files"):
         report.notes.append("AEV constants and self energies are exactly the source's, which TorchANI rounds to float32")
     if check:
-        _check(report, source, model, members)
+        _check(report, data, source, model, members)
+    writeFileAtomically(output, data)
     return report
 
 
@@ -311,7 +312,7 @@ def _array(tensor):
     return (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()
 
 
-def _check(report, source, model, members):
+def _check(report, data, source, model, members):
     for package in ("torch", "torchani"):
         if package not in sys.modules and importlib.util.find_spec(package) is None:
             report.check = f"not compared with TorchANI: {package} is not installed"
@@ -344,7 +345,7 @@ def _check(report, source, model, members):
         torch.set_default_dtype(dtype)
     theirs = (energy.item() * HARTREE, -gradient[0].numpy() * HARTREE * 10)
     what = "the original object" if live else "its AEV and networks"
-    compare(report, f"TorchANI {torchani.__version__} in double ({what})", evaluate(report.path, types, positions), theirs, 1e-9)
+    compare(report, f"TorchANI {torchani.__version__} in double ({what})", evaluate(data, types, positions), theirs, 1e-9)
 
 
 def checkStructure(numTypes):
@@ -363,8 +364,8 @@ def checkStructure(numTypes):
 def _useExactCelu(torch, module):
     """Give every CELU a gradient in double.
 
-    torch's own (2.13, CPU) evaluates CELU in double, but its derivative with float32 constants: it is off by 1.5e-8, and the forces by up to
-    1e-8 of their size.
+    torch's own (2.13, CPU) evaluates CELU in double, but its derivative with float32 constants: it is off by 1.5e-8, and the forces by up
+    to 1e-8 of their size.
     """
 
     def celu(alpha, x):
