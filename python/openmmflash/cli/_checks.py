@@ -1,0 +1,247 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Numerical checks of a model on a structure. Each gives a Result: one line, one number, one tolerance.
+
+A is a force field if its forces are minus the gradient of its energy, and a molecular one if the energy knows neither the frame of
+reference nor the order of the particles. All differences are relative to the RMS force component or, for energies, to that force times
+0.1 nm: the energy itself has an arbitrary origin.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K
+# Platforms that compute in single precision resolve forces to about 1e-4 of their size; Reference is double throughout.
+DOUBLE, SINGLE = {"gradient": 1e-6, "invariance": 1e-9}, {"gradient": 2e-2, "invariance": 1e-3}
+
+
+@dataclasses.dataclass
+class Result:
+    name: str
+    value: float | None = None
+    tolerance: float | None = None
+    text: str = ""
+
+    @property
+    def skipped(self):
+        return self.value is None
+
+    @property
+    def passed(self):
+        # Written so that NaN fails.
+        return self.skipped or self.value <= self.tolerance
+
+    def line(self):
+        verdict = "SKIP" if self.skipped else "PASS" if self.passed else "FAIL"
+        numbers = " " * 28 if self.skipped else f"{self.value:9.2e}  tolerance {self.tolerance:.0e}"
+        return f"{verdict}  {self.name:<36}{numbers}  {self.text}".rstrip()
+
+
+class Evaluator:
+    """Energy and forces of a System, at any positions and for any order of the particles."""
+
+    def __init__(self, system, positions, platform, properties):
+        import openmm
+
+        self.openmm = openmm
+        self.system, self.platform, self.properties = system, platform, properties
+        self.context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform, properties)
+        self.positions = np.array(positions, dtype=float)
+        self.energy, self.forces = self.evaluate(self.positions)
+        self.scale = max(math.sqrt(float(np.mean(self.forces**2))), 1e-3)  # kJ/mol/nm; a floor for particles that do not feel each other
+
+    def evaluate(self, positions):
+        """(energy kJ/mol, forces [n, 3] kJ/mol/nm)."""
+        self.context.setPositions(positions)
+        state = self.context.getState(energy=True, forces=True)
+        return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
+
+    def energyAt(self, positions):
+        self.context.setPositions(positions)
+        return self.context.getState(energy=True).getPotentialEnergy()._value
+
+    def difference(self, energy, forces):
+        """The larger one of the relative differences of energy and forces from those at the structure's positions."""
+        return max(abs(energy - self.energy) / (0.1 * self.scale), float(np.abs(forces - self.forces).max()) / self.scale)
+
+    def energyRounding(self):
+        """What rounding alone does to an energy, in the measure of difference()."""
+        return 4 * np.finfo(float).eps * abs(self.energy) / (0.1 * self.scale)
+
+
+def derivative(energy, h):
+    """Five-point derivative at 0: its error falls as h^4."""
+    return (8 * (energy(h) - energy(-h)) - (energy(2 * h) - energy(-2 * h))) / (12 * h)
+
+
+def gradientError(energy, expected, enough):
+    """The smallest difference of a derivative from `expected` for steps of 5e-5, 1e-5 and 2e-6 nm.
+
+    Long steps suffer from kinks in the second derivative (ANI's CELU), short ones from rounding; a wrong gradient differs at all of them.
+    """
+    error = math.inf  # min() keeps it where a derivative is NaN
+    for h in (5e-5, 1e-5, 2e-6):
+        error = min(error, abs(derivative(energy, h) - expected))
+        if error < enough:
+            break
+    return error
+
+
+def checkCoordinates(evaluator, tolerance, count, random):
+    """Forces against finite differences of the energy, coordinate by coordinate."""
+    total = evaluator.positions.size
+    chosen = np.arange(total) if not count or count >= total else np.sort(random.choice(total, count, replace=False))
+    worst, where = 0.0, 0
+    for index in chosen:
+        i, axis = divmod(int(index), 3)
+
+        def energy(step, i=i, axis=axis):
+            moved = evaluator.positions.copy()
+            moved[i, axis] += step
+            return evaluator.energyAt(moved)
+
+        error = gradientError(energy, -evaluator.forces[i, axis], 0.1 * tolerance * evaluator.scale) / evaluator.scale
+        if not error <= worst:
+            worst, where = error, index
+    text = f"{len(chosen)} of {total} coordinates, worst {'xyz'[where % 3]} of particle {where // 3}"
+    return Result("forces are minus the gradient", worst, tolerance, text)
+
+
+def checkDirection(evaluator, tolerance, random):
+    """The whole gradient at once: the energy's change along a random direction of all particles."""
+    direction = random.normal(size=evaluator.positions.shape)
+    direction /= np.sqrt(np.mean(direction**2))
+
+    def energy(step):
+        return evaluator.energyAt(evaluator.positions + step * direction)
+
+    scale = evaluator.scale * math.sqrt(direction.size)
+    error = gradientError(energy, -float(np.sum(evaluator.forces * direction)), 0.1 * tolerance * scale) / scale
+    return Result("gradient along a random direction", error, tolerance, "all coordinates together")
+
+
+def checkTranslation(evaluator, tolerance, random):
+    shift = random.uniform(-1, 1, 3)
+    return Result("translation", evaluator.difference(*evaluator.evaluate(evaluator.positions + shift)), tolerance, "all particles shifted")
+
+
+def checkRotation(evaluator, tolerance, random, periodic):
+    if periodic:
+        return Result("rotation", text="a periodic box is not the same after a rotation")
+    matrix, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    matrix *= np.sign(np.linalg.det(matrix))
+    energy, forces = evaluator.evaluate(evaluator.positions @ matrix.T)
+    return Result("rotation", evaluator.difference(energy, forces @ matrix), tolerance, "forces turn along")
+
+
+def checkLattice(evaluator, tolerance, random, box):
+    if box is None:
+        return Result("lattice translations", text="no periodic box")
+    shifts = random.integers(-3, 4, size=(len(evaluator.positions), 3)) @ box
+    value = evaluator.difference(*evaluator.evaluate(evaluator.positions + shifts))
+    return Result("lattice translations", value, tolerance, "each particle moved by box vectors of its own")
+
+
+def checkPermutation(evaluator, tolerance, random):
+    """The network and the pair prior with the particles in another order."""
+    from .. import FlashForce
+
+    openmm = evaluator.openmm
+    n = len(evaluator.positions)
+    old = next(FlashForce.cast(force) for force in evaluator.system.getForces() if FlashForce.isinstance(force))
+    order = random.permutation(n)  # new index -> old index
+    place = np.argsort(order)
+
+    def build(permuted):
+        system = openmm.System()
+        for _ in range(n):
+            system.addParticle(1.0)
+        system.setDefaultPeriodicBoxVectors(*evaluator.system.getDefaultPeriodicBoxVectors())
+        force = FlashForce(old.getModel())
+        force.setUsesPeriodicBoundaryConditions(old.usesPeriodicBoundaryConditions())
+        entries = [old.getParticleParameters(k) for k in range(old.getNumParticles())]
+        if permuted:
+            entries = sorted(((int(place[particle]), kind, group) for particle, kind, group in entries), key=lambda entry: entry[0])
+        for entry in entries:
+            force.addParticle(*entry)
+        for k in range(old.getNumPairExclusions()):
+            pair = old.getPairExclusionParticles(k)
+            force.addPairExclusion(*(int(place[i]) if permuted else i for i in pair))
+        system.addForce(force)
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), evaluator.platform, evaluator.properties)
+        context.setPositions(evaluator.positions[order] if permuted else evaluator.positions)
+        state = context.getState(energy=True, forces=True)
+        return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
+
+    (energy, forces), (energy2, forces2) = build(False), build(True)
+    value = max(abs(energy2 - energy) / (0.1 * evaluator.scale), float(np.abs(forces2[place] - forces).max()) / evaluator.scale)
+    return Result("order of the particles", value, tolerance, "model and pair prior, particles shuffled")
+
+
+def checkNetForce(evaluator, tolerance, periodic):
+    value = float(np.abs(evaluator.forces.sum(axis=0)).max()) / evaluator.scale
+    results = [Result("net force", value, tolerance)]
+    if not periodic:
+        centred = evaluator.positions - evaluator.positions.mean(axis=0)
+        torque = np.cross(centred, evaluator.forces).sum(axis=0)
+        extent = max(float(np.sqrt(np.mean(centred**2))), 0.1)
+        results.append(Result("net torque", float(np.abs(torque).max()) / (evaluator.scale * extent), tolerance))
+    return results
+
+
+def checkRepeat(evaluator):
+    """The same positions again, after others: bit by bit."""
+    energy, forces = evaluator.evaluate(evaluator.positions)
+    value = max(abs(energy - evaluator.energy), float(np.abs(forces - evaluator.forces).max()))
+    return Result("repeated evaluation is identical", value, 0.0)
+
+
+def checkDrift(evaluator, timestepFs, steps, temperature, seed):
+    """Total energy without a thermostat, after a short minimisation, with velocities of `temperature`.
+
+    Verlet's energy error is bounded and falls as the square of the time step, if the forces are a gradient. Checked are the drift (slope
+    of the total energy) and how the fluctuation changes as the step is halved.
+    """
+    openmm = evaluator.openmm
+    evaluator.context.setPositions(evaluator.positions)
+    openmm.LocalEnergyMinimizer.minimize(evaluator.context, 50, 100)
+    start = evaluator.context.getState(positions=True).getPositions(asNumpy=True)
+    masses = np.array([evaluator.system.getParticleMass(i)._value for i in range(evaluator.system.getNumParticles())])
+    freedom = 3 * int(np.count_nonzero(masses))
+    # Velocities directly rather than from the Context: the same ones for both time steps, at the same time.
+    random = np.random.default_rng(seed)
+    inverse = np.divide(1, masses, out=np.zeros_like(masses), where=masses > 0)
+    velocities = random.normal(size=start.shape) * np.sqrt(GAS_CONSTANT * temperature * inverse)[:, None]
+    errors, slope = [], math.nan
+    for divisor in (1, 2):
+        dt = timestepFs / 1000 / divisor
+        integrator = openmm.CustomIntegrator(dt)  # velocity Verlet: positions and velocities belong to the same time
+        integrator.addUpdateContextState()
+        integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+        integrator.addComputePerDof("x", "x+dt*v")
+        integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+        context = openmm.Context(evaluator.system, integrator, evaluator.platform, evaluator.properties)
+        context.setPositions(start)
+        context.setVelocities(velocities)
+        energies, kinetics = [], []
+        for _ in range(steps):
+            integrator.step(divisor)
+            state = context.getState(energy=True)
+            kinetics.append(state.getKineticEnergy()._value)
+            energies.append(state.getPotentialEnergy()._value + kinetics[-1])
+        energies = np.array(energies)
+        times = np.arange(1, steps + 1) * timestepFs / 1000
+        errors.append(float(np.std(energies)))
+        if divisor == 1:
+            slope = float(np.polyfit(times, energies, 1)[0])
+            exchange = float(np.std(kinetics))
+    kT = GAS_CONSTANT * temperature
+    perFreedom = abs(slope) / freedom / kT
+    length = steps * timestepFs / 1000
+    return [
+        Result("NVE drift", perFreedom, 0.01, f"kT per degree of freedom and ps; {steps} steps of {timestepFs:g} fs = {length:g} ps"),
+        Result("NVE energy error / exchanged energy", errors[0] / exchange, 0.05, f"{errors[0]:.2e} of {exchange:.3g} kJ/mol"),
+        Result("NVE error at half the step", errors[1] / errors[0], 0.4, "of that at the full step; 0.25 for an exact gradient"),
+    ]

@@ -1,0 +1,175 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Model and structure as the user names them become a System; what does not fit together is said here, before anything runs."""
+
+import collections
+import dataclasses
+import functools
+import os
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from ._app import UserError, note
+
+
+@dataclasses.dataclass
+class Inputs:
+    """What a command computes with. Lengths in nm."""
+
+    model: object
+    structure: object
+    system: object
+    force: object  # the System's FlashForce
+    topology: object  # of all replicas
+    positions: np.ndarray  # [replicas * n, 3]
+    priorSystem: object  # the priors of one replica, where there are several
+
+
+def loadModel(name):
+    """The model of a file or a name."""
+    from .. import models
+
+    return models.loadModel(name)
+
+
+def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydrogens=False):
+    """A structure that suits the model; what was assumed on the way goes to stderr.
+
+    Raises
+    ------
+    UserError
+        Elements that the model does not know, or an all-atom structure without its hydrogens.
+    """
+    from .. import structure as structures
+
+    structure = structures.loadStructure(path, frame)
+    for text in structure.notes:
+        note(f"{path}: {text}")
+    if noPeriodic:
+        structure.dropBox()
+    if isAtomistic(model) and structure.topology is not None:
+        checkElements(structure, model)
+        checkHydrogens(structure, model, allowMissingHydrogens)
+    return structure
+
+
+def createInputs(
+    modelName,
+    structurePath,
+    frame=None,
+    no_periodic=False,
+    allow_missing_hydrogens=False,
+    priors=True,
+    replicas=1,
+    removeCMMotion=False,
+):
+    """Load a model and a structure and build the System of `replicas` copies."""
+    from .. import FlashForce
+    from .. import system as systems
+    from ._topology import makeTopology
+
+    model = loadModel(modelName)
+    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens)
+    options = {"includePriors": priors, "removeCMMotion": removeCMMotion}
+    system = systems.createSystem(structure.description, model, replicas=replicas, **options)
+    force = next(FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force))
+    topology = makeTopology(structure.molecule, model) if structure.topology is None else structure.topology
+    positions, priorSystem = structure.positions, None
+    if replicas > 1:
+        topology = systems.tileTopology(topology, replicas)
+        frames = structure.frames if structure.frames is not None and frame is None else structure.positions
+        positions = systems.tilePositions(frames, replicas)
+        if frames.ndim == 3:
+            note(f"{structurePath}: the {replicas} replicas start from its {len(frames)} frames in turn (--frame takes one for all).")
+        if priors and model.getNumPriors():
+            priorSystem = systems.createSystem(structure.description, model, removeCMMotion=False)
+            priorSystem.removeForce(next(i for i in range(priorSystem.getNumForces()) if FlashForce.isinstance(priorSystem.getForce(i))))
+    return Inputs(model, structure, system, force, topology, np.array(positions), priorSystem)
+
+
+def isAtomistic(model):
+    """Whether the model's particles are atoms: every type has an atomic number."""
+    types = [i for i in range(model.getNumTypes()) if model.getTypeName(i)]
+    return all(model.getTypeAtomicNumber(i) > 0 for i in types)
+
+
+def typeNames(model):
+    return [model.getTypeName(i) for i in range(model.getNumTypes()) if model.getTypeName(i)]
+
+
+def checkElements(structure, model):
+    """All atoms that the model does not know at once: which, how many, where."""
+    known = {model.getTypeAtomicNumber(i) for i in range(model.getNumTypes())}
+    foreign, first, unnamed = collections.Counter(), {}, None
+    for atom in structure.topology.atoms():
+        if atom.element is None:
+            unnamed = unnamed or atom
+        elif atom.element.atomic_number not in known:
+            key = (atom.element.symbol, atom.residue.name)
+            foreign[key] += 1
+            first.setdefault(key, atom)
+    if unnamed is not None:
+        raise UserError(
+            f"{structure.source}: atom {unnamed.index + 1} ({unnamed.name} of {unnamed.residue.name} {unnamed.residue.id}) has no element, "
+            "and its name does not tell it. Write the element (columns 77-78 of a PDB file, type_symbol in PDBx)."
+        )
+    if foreign:
+        found = "; ".join(
+            f"{symbol} in {residue} (atom {first[symbol, residue].index + 1}{f', {count} in all' if count > 1 else ''})"
+            for (symbol, residue), count in list(foreign.items())[:6]
+        )
+        more = f"; and {len(foreign) - 6} more kinds" if len(foreign) > 6 else ""
+        raise UserError(
+            f"{structure.source} has elements that the model {model.getName()} does not know: {found}{more}. "
+            f"It knows {' '.join(typeNames(model))}. Remove these atoms (ions and waters with openmm.app.Modeller, say) or take another model."
+        )
+
+
+@functools.cache
+def standardHydrogens():
+    """{residue: [heavy atom of each hydrogen that every protonation state and every place in a chain has]}, from OpenMM's own table."""
+    import openmm.app
+
+    path = os.path.join(os.path.dirname(openmm.app.__file__), "data", "hydrogens.xml")
+    table = {}
+    for residue in ElementTree.parse(path).getroot().findall("Residue"):
+        always = [h for h in residue.findall("H") if not {"terminal", "variant", "maxph"} & set(h.attrib)]
+        table[residue.attrib["name"]] = [h.attrib["parent"] for h in always]
+    return table
+
+
+def checkHydrogens(structure, model, allow):
+    """An all-atom model takes a carbon without its hydrogens for a carbene, and says nothing: so we do."""
+    if 1 not in {model.getTypeAtomicNumber(i) for i in range(model.getNumTypes())}:
+        return
+    table = standardHydrogens()
+    lacking, absent = [], 0
+    for residue in structure.topology.residues():
+        atoms = list(residue.atoms())
+        found = sum(1 for atom in atoms if atom.element is not None and atom.element.atomic_number == 1)
+        names = {atom.name for atom in atoms}
+        # The backbone's N may lose its hydrogen (a cyclic or modified chain), no other parent does.
+        expected = sum(1 for parent in table.get(residue.name, ()) if parent in names and parent != "N")
+        if found < expected:
+            lacking.append((residue, found, expected))
+            absent += expected - found
+    carbons = [atom for atom in structure.topology.atoms() if atom.element is not None and atom.element.atomic_number == 6]
+    hydrogens = any(atom.element is not None and atom.element.atomic_number == 1 for atom in structure.topology.atoms())
+    if not lacking and (hydrogens or len(carbons) < 4):
+        return
+    if lacking:
+        residue, found, expected = lacking[0]
+        what = (
+            f"{structure.source}: hydrogens are missing in {len(lacking)} of {structure.topology.getNumResidues()} residues (at least {absent}); "
+            f"first {residue.name} {residue.id} of chain {residue.chain.id}: it has {found}, at least {expected} are expected"
+        )
+    else:
+        what = f"{structure.source} has {len(carbons)} carbons and no hydrogen at all"
+    if allow:
+        note(f"{what}. The model sees exactly the atoms given (--allow-missing-hydrogens).")
+        return
+    raise UserError(
+        f"{what}. {model.getName()} would describe another molecule, with open valences. Add them "
+        "(openmm.app.Modeller.addHydrogens, PDBFixer), or pass --allow-missing-hydrogens if the structure is right as it is."
+    )

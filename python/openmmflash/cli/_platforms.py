@@ -1,0 +1,86 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Which OpenMM platforms there are, and which of them can evaluate a FlashForce here."""
+
+from ._app import UserError
+
+
+def platforms():
+    """OpenMM's platforms, the fastest first."""
+    from openmm import Platform
+
+    found = [Platform.getPlatform(i) for i in range(Platform.getNumPlatforms())]
+    return sorted(found, key=lambda platform: -platform.getSpeed())
+
+
+def tinyModel():
+    """A model of one particle type, without blocks: enough to ask a platform whether it has our kernels."""
+    import numpy as np
+
+    from .. import FlashModel
+    from ..convert._writer import modelBytes
+
+    hyperparameters = {"cutoff": 1.0, "num_blocks": 0, "hidden_channels": 1, "num_filters": 1, "num_basis": 2, "activation": "tanh"}
+    hyperparameters |= {"readout_activation": "tanh", "radial_basis": "gaussian", "basis_envelope": "none", "filter_envelope": "cosine"}
+    tensors = {
+        "members.0.embedding": np.ones((1, 1)),
+        "members.0.basis.means": np.array([0.0, 1.0]),
+        "members.0.basis.coefficients": np.array([-1.0, -1.0]),
+        "members.0.readout.0.weight": np.ones((1, 1)),
+    }
+    metadata = {"architecture": "schnet", "name": "probe", "length_unit": "nm", "energy_unit": "kJ/mol"}
+    metadata |= {"types": [{"name": "X"}], "hyperparameters": hyperparameters}
+    return FlashModel.fromBytes(modelBytes(metadata, tensors))
+
+
+def whyNot(platform):
+    """None where the platform evaluates a FlashForce, else its reason."""
+    import openmm
+
+    from .. import FlashForce
+
+    system = openmm.System()
+    system.addParticle(1.0)
+    force = FlashForce(tinyModel())
+    force.addParticle(0, 0, 0)
+    system.addForce(force)
+    try:
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+        context.setPositions([openmm.Vec3(0, 0, 0)])
+        energy = context.getState(energy=True).getPotentialEnergy()._value
+    except Exception as error:
+        return " ".join(str(error).split())
+    return None if energy == 1.0 else f"the probe's energy is {energy} kJ/mol, not 1"
+
+
+def choosePlatform(name=None, threads=None):
+    """The platform of a Context and its properties.
+
+    Raises
+    ------
+    UserError
+        No such platform, a platform that cannot evaluate a FlashForce, or threads for one that has none.
+    """
+    available = platforms()
+    if name is None:
+        chosen = next((platform for platform in available if whyNot(platform) is None), None)
+        if chosen is None:
+            raise UserError("No OpenMM platform can evaluate a FlashForce here. `openmm-flash diagnose` says why.")
+    else:
+        matching = [platform for platform in available if platform.getName().lower() == name.lower()]
+        names = ", ".join(platform.getName() for platform in available)
+        if not matching:
+            raise UserError(f"There is no platform {name!r}; here are {names}. `openmm-flash diagnose` says why others are missing.")
+        chosen = matching[0]
+        reason = whyNot(chosen)
+        if reason is not None:
+            usable = [platform.getName() for platform in available if platform is not chosen and whyNot(platform) is None]
+            raise UserError(
+                f"Platform {chosen.getName()} cannot evaluate a FlashForce: {reason}. Usable here: {', '.join(usable) or 'none'}."
+            )
+    properties = {}
+    if threads is not None:
+        if chosen.getName() != "CPU":
+            raise UserError(f"--threads {threads}: platform {chosen.getName()} has no threads to set; only CPU has.")
+        properties["Threads"] = str(threads)
+    return chosen, properties

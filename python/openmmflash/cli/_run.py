@@ -1,0 +1,493 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""What `openmm-flash run` does: set up or reopen a run, and carry it through its phases."""
+
+import contextlib
+import datetime
+import math
+import os
+import secrets
+import time
+
+import numpy as np
+
+from . import _folder
+from ._app import UserError, note, oneLine, say
+from ._platforms import choosePlatform
+from ._simulation import EQUILIBRATE, PRODUCE, Interrupted, Interrupts, Measurement, Simulation, Unstable
+
+DEFAULT_TIME = 10.0  # ps
+ATOMIC_TIMESTEP, BEAD_TIMESTEP = 0.5, 4.0  # fs
+MINIMIZE, MINIMIZE_STEPS = "minimize", 1000
+MAX_STEPS = 2**31 - 1  # OpenMM counts steps of one call in an int; DCD files, too
+# Options that do not change what is simulated.
+FREE = {"structure", "model", "output", "resume", "overwrite", "progress", "time", "steps", "debug"}
+
+
+def startRun(structurePath, modelName, output, overwrite, showProgress, options):
+    """A new run. Returns whether it came to its end."""
+    import openmm
+    from openmm import unit
+
+    from . import _inputs
+
+    inputs = _inputs.createInputs(
+        modelName,
+        structurePath,
+        frame=options["frame"],
+        no_periodic=options["no_periodic"],
+        allow_missing_hydrogens=options["allow_missing_hydrogens"],
+        priors=options["priors"],
+        replicas=options["replicas"],
+        removeCMMotion=True,
+    )
+    settings = resolve(options, inputs.model)
+    structure, system = inputs.structure, inputs.system
+    if settings["pressure_bar"] is not None:
+        addBarostat(system, structure, settings)
+    platform, properties = choosePlatform(options["platform"], options["threads"])
+    settings["platform"], settings["threads"] = platform.getName(), options["threads"]
+    settings["periodic"] = structure.box is not None
+    stem = os.path.splitext(os.path.basename(structurePath))[0]
+    folder = _folder.Folder(output or f"{stem}-{inputs.model.getName()}")
+
+    context = createContext(system, settings, platform, properties)
+    context.setPositions(inputs.positions * unit.nanometer)
+    energy = context.getState(energy=True, forces=True)
+    if not math.isfinite(energy.getPotentialEnergy()._value):
+        raise UserError(
+            f"The potential energy of {structurePath} is {energy.getPotentialEnergy()._value} kJ/mol: the structure is not usable."
+        )
+
+    folder.create(overwrite)
+    try:
+        topologyFile = writeTopology(folder, inputs.topology, inputs.positions)
+        run = {
+            "format": _folder.FORMAT,
+            "model": {
+                "argument": modelName,
+                "name": inputs.model.getName(),
+                "architecture": inputs.model.getArchitecture(),
+                "members": inputs.model.getNumMembers(),
+                "sha256": inputs.model.getSha256(),
+            },
+            "structure": {
+                "path": os.path.abspath(structurePath),
+                "sha256": _folder.hashFile(structurePath),
+                "particles": structure.numParticles,
+                "box_nm": None if structure.box is None else structure.box.tolist(),
+            },
+            "settings": settings,
+            "system": {"sha256": folder.write(_folder.SYSTEM, openmm.XmlSerializer.serialize(system))},
+            "topology": topologyFile,
+            "versions": versions(),
+            "sessions": [],
+        }
+        if inputs.priorSystem is not None:
+            folder.write(_folder.REPLICA, openmm.XmlSerializer.serialize(inputs.priorSystem))
+        folder.writeRun(run)
+        describe(run, folder)
+        return carryOut(run, folder, context, inputs.model, inputs.priorSystem, inputs.topology, None, showProgress)
+    finally:
+        folder.close()
+
+
+def resumeRun(structurePath, modelName, output, showProgress, options, given):
+    """Continue a run. Returns whether it came to its end."""
+    import openmm
+
+    if output is None:
+        raise UserError("--resume continues the run in a folder: give --output FOLDER.")
+    folder = _folder.Folder(output)
+    run = folder.open()
+    try:
+        settings = run["settings"]
+        refuseDifferences(run, structurePath, modelName, options, given, folder)
+        if {"time", "steps"} & given:
+            steps = countSteps(options["time"], options["steps"], settings["timestep_fs"])
+            if steps < settings["steps"]:
+                raise UserError(f"--resume: the run has {settings['steps']} steps; it can be lengthened, not cut to {steps}.")
+            settings["steps"], settings["time_ps"] = steps, steps * settings["timestep_fs"] / 1000
+        meta, data = _folder.readCheckpoint(folder)
+        if meta["phase"] == PRODUCE and meta["step"] >= settings["steps"]:
+            raise UserError(
+                f"The run in {folder.path} is complete: {meta['step']} steps, {meta['step'] * settings['timestep_fs'] / 1000:g} ps. "
+                "A longer --time (or --steps) continues it."
+            )
+        text = readSystem(folder, run)
+        system = openmm.XmlSerializer.deserialize(text)
+        priorSystem = None
+        if os.path.exists(folder[_folder.REPLICA]):
+            with open(folder[_folder.REPLICA], encoding="utf-8") as file:
+                priorSystem = openmm.XmlSerializer.deserialize(file.read())
+        platform, properties = choosePlatform(settings["platform"], settings["threads"])
+        context = createContext(system, settings, platform, properties)
+        try:
+            context.loadCheckpoint(data)
+        except Exception as error:
+            raise UserError(f"{folder[_folder.CHECKPOINT]} cannot be loaded: {oneLine(error)}") from error
+        from ..flash import FlashForce
+
+        model = next(FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)).getModel()
+        say(f"Continuing {folder.path} after step {meta['step']} of the phase '{meta['phase']}'.")
+        topology = readTopology(folder, run)
+        return carryOut(run, folder, context, model, priorSystem, topology, meta, showProgress)
+    finally:
+        folder.close()
+
+
+def resolve(options, model):
+    """All settings of a run, none left open."""
+    from ._inputs import isAtomistic
+
+    timestep = options["timestep"] or (ATOMIC_TIMESTEP if isAtomistic(model) else BEAD_TIMESTEP)
+    steps = countSteps(options["time"], options["steps"], timestep)
+    equilibrate = options["equilibrate"]
+    equilibration = steps // 10 if equilibrate is None else round(equilibrate * 1000 / timestep)
+    interval = options["interval"]
+    if interval > steps:
+        note(f"--interval {interval} is longer than the run of {steps} steps: one frame is written, at its end.")
+        interval = steps
+    return {
+        "temperature_K": options["temperature"],
+        "timestep_fs": timestep,
+        "friction_1/ps": options["friction"],
+        "pressure_bar": options["pressure"],
+        "steps": steps,
+        "time_ps": steps * timestep / 1000,
+        "equilibration_steps": equilibration,
+        "minimize": options["minimize"],
+        "replicas": options["replicas"],
+        "seed": options["seed"] or secrets.randbelow(2**31 - 1) + 1,
+        "priors": options["priors"],
+        "format": options["format"],
+        "interval": interval,
+        "checkpoint_interval": options["checkpoint_interval"] or 10 * interval,
+        "frame": options["frame"],
+        "no_periodic": options["no_periodic"],
+        "allow_missing_hydrogens": options["allow_missing_hydrogens"],
+    }
+
+
+def countSteps(timePs, steps, timestepFs):
+    """Number of steps from --time or --steps."""
+    if steps is None:
+        timePs = DEFAULT_TIME if timePs is None else timePs
+        exact = timePs * 1000 / timestepFs
+        steps = max(1, round(exact))
+        if abs(steps - exact) > 1e-6 * exact:
+            note(
+                f"{timePs:g} ps is not a multiple of the time step {timestepFs:g} fs: the run has {steps} steps, "
+                f"{steps * timestepFs / 1000:g} ps."
+            )
+    if steps > MAX_STEPS:
+        raise UserError(
+            f"The run would have {steps} steps; at most {MAX_STEPS} are possible. Shorten it, and lengthen it later with --resume."
+        )
+    return steps
+
+
+def refuseDifferences(run, structurePath, modelName, options, given, folder):
+    """Whatever the user states again must be what the run was started with."""
+    names = {"temperature": "temperature_K", "timestep": "timestep_fs", "friction": "friction_1/ps", "pressure": "pressure_bar"}
+    settings, different = run["settings"], []
+    for option in sorted(given - FREE - {"equilibrate"}):
+        here, there = options[option], settings[names.get(option, option)]
+        if option == "platform":
+            here = next((name for name in (there,) if name.lower() == here.lower()), here)
+        if here != there:
+            different.append(f"--{option.replace('_', '-')} is {here} here and {there} there")
+    if "equilibrate" in given:
+        steps = round(options["equilibrate"] * 1000 / settings["timestep_fs"])
+        if steps != settings["equilibration_steps"]:
+            there = settings["equilibration_steps"] * settings["timestep_fs"] / 1000
+            different.append(f"--equilibrate is {options['equilibrate']:g} ps here and {there:g} ps there")
+    if structurePath is not None:
+        if not os.path.isfile(structurePath):
+            raise UserError(f"There is no structure file {structurePath}.")
+        if _folder.hashFile(structurePath) != run["structure"]["sha256"]:
+            different.append(f"the structure {structurePath} is not the one of the run, {run['structure']['path']}")
+    if modelName is not None:
+        from ._inputs import loadModel
+
+        model = loadModel(modelName)
+        if model.getSha256() != run["model"]["sha256"]:
+            name = run["model"]["name"]
+            different.append(
+                f"the model {modelName} ({model.getSha256()[:12]}...) is not the one of the run, {name} ({run['model']['sha256'][:12]}...)"
+            )
+    here = versions()["openmm"]
+    if here != run["versions"]["openmm"]:
+        different.append(f"OpenMM is {here} here and {run['versions']['openmm']} there, and checkpoints belong to one version")
+    if different:
+        raise UserError(
+            f"--resume: not the run in {folder.path}: {'; '.join(different)}. Leave these options out to continue that "
+            "run, or start a new one elsewhere."
+        )
+
+
+def readSystem(folder, run):
+    path = folder[_folder.SYSTEM]
+    if not os.path.exists(path) or _folder.hashFile(path) != run["system"]["sha256"]:
+        raise UserError(f"--resume: {path} is missing or was changed since the run started. Start anew with --overwrite.")
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def createContext(system, settings, platform, properties):
+    import openmm
+    from openmm import unit
+
+    integrator = openmm.LangevinMiddleIntegrator(
+        settings["temperature_K"] * unit.kelvin, settings["friction_1/ps"] / unit.picosecond, settings["timestep_fs"] * unit.femtosecond
+    )
+    integrator.setRandomNumberSeed(settings["seed"])
+    return openmm.Context(system, integrator, platform, properties)
+
+
+def addBarostat(system, structure, settings):
+    import openmm
+    from openmm import unit
+
+    if structure.box is None:
+        raise UserError(f"--pressure {settings['pressure_bar']:g} bar needs a periodic box, and {structure.source} has none.")
+    if settings["replicas"] > 1:
+        raise UserError(
+            f"--pressure with --replicas {settings['replicas']}: replicas share one box, so its volume would be nobody's. Run them apart."
+        )
+    barostat = openmm.MonteCarloBarostat(settings["pressure_bar"] * unit.bar, settings["temperature_K"] * unit.kelvin)
+    barostat.setRandomNumberSeed(settings["seed"])
+    system.addForce(barostat)
+
+
+def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgress):
+    """Go through the phases that are left, from the checkpoint's `meta` or from the start; leave results and words."""
+    import openmm
+    from openmm import unit
+
+    settings = run["settings"]
+    timestep = settings["timestep_fs"] / 1000
+    session = {"started": now(), "from": [meta["phase"], meta["step"]] if meta else None, "ended": "killed"}
+    run["sessions"].append(session)
+    folder.writeRun(run)
+    priorContext = None
+    if priorSystem is not None:
+        priorContext = openmm.Context(priorSystem, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    measurement = Measurement(context, settings["replicas"], model.getNumMembers(), priorContext)
+    columns = measurement.columns(settings["pressure_bar"] is not None)
+    keep = meta["sizes"] if meta else None
+    log = _folder.Log(folder[_folder.LOG], columns, keep["log"] if meta else None)
+    trajectoryFile = _folder.TRAJECTORY[settings["format"]]
+    frames = (meta["frames"], keep["trajectory"]) if meta else None
+    trajectory = _folder.Trajectory(folder[trajectoryFile], topology, timestep, settings["interval"], frames)
+    clock = time.perf_counter()
+    phase, step = (meta["phase"], meta["step"]) if meta else (MINIMIZE, 0)
+    firstStep = step if phase == PRODUCE else 0
+    try:
+        with Interrupts() as interrupts:
+            simulation = Simulation(context, folder, settings, measurement, trajectory, log, interrupts, Progress(showProgress))
+            if phase == MINIMIZE:
+                if settings["minimize"]:
+                    minimize(context, interrupts)
+                    if interrupts.received:
+                        simulation.checkpoint(MINIMIZE, 0)
+                        raise Interrupted
+                context.setVelocitiesToTemperature(settings["temperature_K"] * unit.kelvin, settings["seed"])
+                simulation.checkpoint(EQUILIBRATE, 0)
+                phase, step = EQUILIBRATE, 0
+            if phase == EQUILIBRATE:
+                simulation.run(EQUILIBRATE, step, settings["equilibration_steps"])
+                context.setTime(0)
+                context.setStepCount(0)
+                simulation.checkpoint(PRODUCE, 0)
+                phase, step = PRODUCE, 0
+            start = time.perf_counter()
+            step = simulation.run(PRODUCE, step, settings["steps"])
+            wall = time.perf_counter() - start
+        session["ended"] = "complete"
+    except Interrupted:
+        session["ended"] = "interrupted"
+    except KeyboardInterrupt:
+        session["ended"] = "interrupted"
+        raise
+    except Unstable as error:
+        session["ended"] = f"unstable: {oneLine(error)}"
+        raise UserError(instability(error, settings, simulation, folder)) from error
+    except BaseException as error:
+        session["ended"] = f"{type(error).__name__}: {oneLine(error)}"
+        raise
+    finally:
+        trajectory.close()
+        log.close()
+        session["wall_s"] = round(time.perf_counter() - clock, 2)
+        folder.writeRun(run)
+    if session["ended"] == "interrupted":
+        where = (
+            "before the first step" if simulation.lastCheckpoint is None else "after step {1} of '{0}'".format(*simulation.lastCheckpoint)
+        )
+        say(f"Stopped {where}, with a checkpoint. Continue with:  openmm-flash run --resume -o {folder.path}")
+        return False
+    finish(run, folder, context, step - firstStep, wall)
+    return True
+
+
+def minimize(context, interrupts):
+    """Minimise the energy; Ctrl-C ends it early."""
+    import openmm
+
+    class Reporter(openmm.MinimizationReporter):
+        def report(self, iteration, x, gradient, values):
+            return interrupts.received
+
+    before = context.getState(energy=True).getPotentialEnergy()._value
+    try:
+        openmm.LocalEnergyMinimizer.minimize(context, 10, MINIMIZE_STEPS, Reporter())
+    except openmm.OpenMMException as error:
+        raise Unstable(f"the minimisation failed: {error}") from error
+    after = context.getState(energy=True).getPotentialEnergy()._value
+    if not math.isfinite(after):
+        raise Unstable(f"the minimisation ended at an energy of {after} kJ/mol")
+    say(f"Minimised: {before:.3f} -> {after:.3f} kJ/mol")
+
+
+def instability(error, settings, simulation, folder):
+    """What happened and what to try."""
+    kept = simulation.lastCheckpoint
+    where = "" if kept is None else f" Frames up to the checkpoint at step {kept[1]} of '{kept[0]}' are good; {folder.path} keeps them."
+    advice = [f"a shorter --timestep (it is {settings['timestep_fs']:g} fs)"]
+    if not settings["minimize"]:
+        advice.append("--minimize")
+    if not settings["priors"]:
+        advice.append("the model's priors, without which a coarse-grained network is not stable")
+    advice.append("look at the structure: atoms that overlap, missing atoms, or chemistry the model has not learned")
+    return f"The simulation is unstable: {oneLine(error)}.{where} Try {'; '.join(advice)}."
+
+
+def finish(run, folder, context, steps, wall):
+    """Final state, plot and a summary."""
+    import openmm
+
+    from .. import plots
+
+    settings = run["settings"]
+    state = context.getState(positions=True, velocities=True, forces=True, energy=True, parameters=True)
+    folder.write(_folder.STATE, openmm.XmlSerializer.serialize(state))
+    log = plots.readLog(folder[_folder.LOG])
+    title = f"{os.path.basename(run['structure']['path'])}, {run['model']['name']}"
+    plotted = plots.plotLog(folder[_folder.LOG], folder[_folder.PLOT], title, settings["temperature_K"])
+    speed = steps * settings["timestep_fs"] / 1000 / wall * 86.4 if wall > 0 else math.nan
+    rows = len(log["step"])
+    say(f"Done: {settings['steps']} steps, {settings['time_ps']:g} ps; {speed:.4g} ns/day" + replicaSpeed(settings["replicas"], speed))
+    if rows:
+        half = log["temperature_K"][rows // 2 :]
+        say(f"Temperature: {np.mean(half):.1f} K (mean of the second half of {rows} rows)")
+    say(f"Results are in {folder.path}:")
+    lines = [
+        (_folder.TRAJECTORY[settings["format"]], f"{rows} frames, one every {settings['interval'] * settings['timestep_fs'] / 1000:g} ps"),
+        (run["topology"], "names and bonds for a viewer"),
+        (_folder.LOG, "energies, temperature, speed"),
+        (_folder.PLOT, "energy and temperature") if plotted else None,
+        (_folder.CHECKPOINT, "to continue with --resume"),
+        (_folder.STATE, "positions and velocities at the end"),
+        (_folder.SYSTEM, "the System, the model in it"),
+        (_folder.RUN, "settings, versions, the model's SHA-256"),
+    ]
+    for name, text in filter(None, lines):
+        say(f"  {name:<24} {text}")
+
+
+def replicaSpeed(replicas, speed):
+    return f" for each of {replicas} replicas, {speed * replicas:.4g} together" if replicas > 1 else ""
+
+
+def describe(run, folder):
+    settings, model, structure = run["settings"], run["model"], run["structure"]
+    from ..structure import describeBox
+
+    box = None if structure["box_nm"] is None else np.array(structure["box_nm"])
+    members = f", {model['members']} members" if model["members"] > 1 else ""
+    say(f"Model      {model['name']} ({model['architecture']}{members}), SHA-256 {model['sha256'][:16]}...")
+    copies = f", {settings['replicas']} replicas" if settings["replicas"] > 1 else ""
+    say(f"Structure  {structure['path']}: {structure['particles']} particles{copies}; box: {describeBox(box)}")
+    pressure = "" if settings["pressure_bar"] is None else f", {settings['pressure_bar']:g} bar"
+    say(
+        f"Run        {settings['time_ps']:g} ps = {settings['steps']} steps of {settings['timestep_fs']:g} fs at "
+        f"{settings['temperature_K']:g} K{pressure}, "
+        f"friction {settings['friction_1/ps']:g}/ps, seed {settings['seed']}"
+    )
+    say(f"Platform   {settings['platform']}")
+    say(f"Output     {folder.path}")
+
+
+def writeTopology(folder, topology, positions):
+    """A file that viewers open beside the trajectory: PDB, or PDBx/mmCIF where PDB is too narrow."""
+    from openmm import app, unit
+
+    wide = topology.getNumAtoms() > 99999 or topology.getNumChains() > 26 or np.abs(positions).max() > 90
+    name = _folder.TOPOLOGY[1 if wide else 0]
+    with open(folder[name], "w", encoding="utf-8") as file:
+        if wide:
+            app.PDBxFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True)
+        else:
+            # Beads have no element: leave the column empty rather than call them extra particles.
+            app.PDBFile.writeFile(topology, positions * unit.nanometer, file, keepIds=True, extraParticleIdentifier="")
+    return name
+
+
+def readTopology(folder, run):
+    """Atoms enough to continue a trajectory: their number and whether there is a box."""
+    from openmm import app, unit
+
+    topology = app.Topology()
+    residue = topology.addResidue("X", topology.addChain())
+    for _ in range(run["structure"]["particles"] * run["settings"]["replicas"]):
+        topology.addAtom("X", None, residue)
+    if run["structure"]["box_nm"] is not None:
+        topology.setPeriodicBoxVectors(np.array(run["structure"]["box_nm"]) * unit.nanometer)
+    return topology
+
+
+class Progress:
+    """Progress bars with ns/day and time left, or nothing."""
+
+    def __init__(self, show):
+        import sys
+
+        self.show = sys.stderr.isatty() if show is None else show
+
+    @contextlib.contextmanager
+    def __call__(self, phase, total, start):
+        if not self.show or total == 0:
+            yield lambda step, speed: None
+            return
+        from tqdm import tqdm
+
+        form = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left{postfix}"
+        with tqdm(total=total, initial=start, desc=f"{phase.capitalize():<11}", bar_format=form, dynamic_ncols=True) as bar:
+
+            def advance(step, speed):
+                bar.set_postfix_str(f"{speed:.3g} ns/day", refresh=False)
+                bar.update(step - bar.n)
+
+            yield advance
+
+
+def versions():
+    """Versions of everything that a result depends on."""
+    import platform
+
+    import openmm
+
+    import openmmflash
+
+    return {
+        "openmmflash": openmmflash.__version__,
+        "openmm": openmm.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,200 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Integrate a Context in small pieces: rows, frames and checkpoints at their steps, an answer to Ctrl-C within a second."""
+
+import math
+import signal
+import time
+
+import numpy as np
+
+from . import _folder
+from ._app import UserError
+
+PIECE = 0.25  # seconds of integration between two looks at the clock
+GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K
+EQUILIBRATE, PRODUCE = "equilibrate", "produce"
+
+
+class Interrupted(Exception):
+    """The user or the system asked to stop; a checkpoint has been written."""
+
+
+class Unstable(UserError):
+    """The simulation produced something that is not a number."""
+
+
+class Interrupts:
+    """While active, SIGINT and SIGTERM set `received`; a second SIGINT stops at once."""
+
+    def __init__(self):
+        self.received = False
+
+    def __enter__(self):
+        self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _receive(self, number, frame):
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = True
+
+    def __exit__(self, *ignored):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class Measurement:
+    """What a log row needs: energies and temperatures of all and of each replica."""
+
+    def __init__(self, context, replicas, numMembers, priorContext=None):
+        from openmm import CMMotionRemover
+
+        from .. import FlashForce
+
+        system = context.getSystem()
+        self.context, self.replicas, self.numMembers, self.priorContext = context, replicas, numMembers, priorContext
+        self.masses = np.array([system.getParticleMass(i)._value for i in range(system.getNumParticles())])
+        self.forces = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
+        # Groups are numbered replica by replica, and a replica may hold several.
+        self.groupsPerReplica = [len(force.getGroups()) // replicas for force in self.forces]
+        removers = sum(1 for force in system.getForces() if isinstance(force, CMMotionRemover))
+        self.degreesOfFreedom = 3 * int(np.count_nonzero(self.masses)) - system.getNumConstraints() - 3 * min(removers, 1)
+        self.deviations = numMembers > 1 and (replicas == 1 or self.groupsPerReplica == [1])
+
+    def columns(self, volume):
+        names = ["step", "time_ps", "potential_kJ_mol", "kinetic_kJ_mol", "total_kJ_mol", "temperature_K", "speed_ns_day"]
+        if volume:
+            names.append("volume_nm3")
+        if self.deviations and self.replicas == 1:
+            names.append("deviation_kJ_mol")
+        if self.replicas > 1:
+            for k in range(self.replicas):
+                names += [f"potential_{k}_kJ_mol", f"temperature_{k}_K"]
+                if self.deviations:
+                    names.append(f"deviation_{k}_kJ_mol")
+        return names
+
+    def row(self, step, timePs, speed, volume):
+        """(values of a log row, positions [n, 3] nm, box [3, 3] nm)."""
+        state = self.context.getState(energy=True, positions=True, velocities=True)
+        positions = state.getPositions(asNumpy=True)._value
+        box = np.array([list(v) for v in state.getPeriodicBoxVectors()._value])
+        potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
+        temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
+        values = [step, timePs, potential, kinetic, potential + kinetic, temperature, speed]
+        if not all(math.isfinite(x) for x in (potential, kinetic)):
+            raise Unstable(f"the energy is {potential} kJ/mol (potential) and {kinetic} kJ/mol (kinetic) at step {step}")
+        if volume:
+            values.append(abs(np.linalg.det(box)))
+        if self.deviations and self.replicas == 1:
+            members = sum(np.array(force.getMemberEnergies(self.context)) for force in self.forces)
+            values.append(float(np.std(members, ddof=1)))
+        if self.replicas > 1:
+            values += self._replicaValues(positions, state.getVelocities(asNumpy=True)._value)
+        return values, positions, box
+
+    def _replicaValues(self, positions, velocities):
+        energies = np.zeros(self.replicas)
+        deviations = np.zeros(self.replicas)
+        for force, groups in zip(self.forces, self.groupsPerReplica):
+            energies += np.reshape(force.getGroupEnergies(self.context), (self.replicas, groups)).sum(axis=1)
+            if self.deviations:
+                deviations += force.getEnsembleDeviation(self.context)
+        kinetic = 0.5 * self.masses[:, None] * velocities**2
+        values, n = [], len(positions) // self.replicas
+        for k in range(self.replicas):
+            mine = slice(k * n, (k + 1) * n)
+            if self.priorContext is not None:
+                self.priorContext.setPositions(positions[mine])
+                energies[k] += self.priorContext.getState(energy=True).getPotentialEnergy()._value
+            temperature = 2 * kinetic[mine].sum() / (3 * np.count_nonzero(self.masses[mine]) * GAS_CONSTANT)
+            values += [energies[k], temperature]
+            if self.deviations:
+                values.append(deviations[k])
+        return values
+
+
+class Simulation:
+    """A run that can be stopped and continued at any step.
+
+    Parameters
+    ----------
+    context : openmm.Context
+    folder : _folder.Folder
+    settings : dict
+        run.json's settings.
+    measurement : Measurement
+    trajectory, log : _folder.Trajectory, _folder.Log
+    interrupts : Interrupts
+    progress : callable
+        progress(phase, total, start) is a context manager; what it gives is called with (step, ns per day).
+    """
+
+    def __init__(self, context, folder, settings, measurement, trajectory, log, interrupts, progress):
+        self.context, self.folder, self.settings = context, folder, settings
+        self.measurement, self.trajectory, self.log = measurement, trajectory, log
+        self.interrupts, self.progress = interrupts, progress
+        self.timestep = settings["timestep_fs"] / 1000  # ps
+        self.interval, self.checkpointInterval = settings["interval"], settings["checkpoint_interval"]
+        self.volume = settings["pressure_bar"] is not None
+        self.piece = 1
+        self.lastCheckpoint = None
+        self.speed = 0.0
+
+    def run(self, phase, step, total):
+        """Integrate a phase from `step` to `total`."""
+        produce = phase == PRODUCE
+        with self.progress(phase, total, step) as advance:
+            clock = time.perf_counter()
+            since = 0
+            while step < total:
+                if self.interrupts.received:
+                    self.checkpoint(phase, step)
+                    raise Interrupted
+                stops = [total, _next(step, self.checkpointInterval)] + ([_next(step, self.interval)] if produce else [])
+                count = min(min(stops) - step, self.piece)
+                start = time.perf_counter()
+                self._step(count, phase, step)
+                elapsed = max(time.perf_counter() - start, 1e-9)
+                self.piece = max(1, min(int(count * PIECE / elapsed), 2 * count + 1, 100000))
+                step += count
+                since += count
+                if produce and step % self.interval == 0:
+                    self._report(step, since * self.timestep / (time.perf_counter() - clock) * 86.4)
+                    clock, since = time.perf_counter(), 0
+                if step % self.checkpointInterval == 0 or step == total:
+                    self.checkpoint(phase, step)
+                advance(step, count * self.timestep / elapsed * 86.4)
+        return step
+
+    def _step(self, count, phase, step):
+        from openmm import OpenMMException
+
+        try:
+            self.context.getIntegrator().step(count)
+        except OpenMMException as error:
+            if any(word in str(error).lower() for word in ("nan", "not finite", "infinite")):
+                raise Unstable(f"after step {step} of {phase}: {error}") from error
+            raise
+
+    def _report(self, step, speed):
+        values, positions, box = self.measurement.row(step, step * self.timestep, speed, self.volume)
+        if not np.all(np.isfinite(positions)):
+            raise Unstable(f"positions are not numbers any more at step {step}")
+        self.trajectory.write(positions, box)
+        self.log.write(values)
+
+    def checkpoint(self, phase, step):
+        """Write a checkpoint, unless the state is not worth keeping."""
+        state = self.context.getState(positions=True, energy=True)
+        energy = state.getPotentialEnergy()._value
+        if not (math.isfinite(energy) and np.all(np.isfinite(state.getPositions(asNumpy=True)._value))):
+            raise Unstable(f"the potential energy is {energy} kJ/mol at step {step} of {phase}")
+        sizes = {"trajectory": self.trajectory.flush(), "log": self.log.flush()}
+        _folder.writeCheckpoint(self.folder, {"phase": phase, "step": step, "frames": self.trajectory.frames, "sizes": sizes}, self.context)
+        self.lastCheckpoint = (phase, step)
+
+
+def _next(step, interval):
+    return (step // interval + 1) * interval

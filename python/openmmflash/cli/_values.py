@@ -1,0 +1,52 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Values with units on the command line."""
+
+import math
+import re
+
+import click
+
+
+class Quantity(click.ParamType):
+    """A finite number with an optional unit, in the option's own unit afterwards.
+
+    Parameters
+    ----------
+    units : dict of str to float
+        Unit to its size in the first one, which is also the one of a bare number.
+    minimum : float
+    exclusive : bool
+        Whether the minimum itself is refused.
+    """
+
+    def __init__(self, units, minimum=0.0, exclusive=False):
+        self.units, self.minimum, self.exclusive = units, minimum, exclusive
+        self.unit = next(iter(units))
+        self.name = self.unit.upper() if self.unit in ("k",) else self.unit
+
+    def get_metavar(self, param, ctx=None):
+        return self.unit
+
+    def convert(self, value, param, context):
+        if isinstance(value, (int, float)):
+            return float(value)
+        match = re.fullmatch(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z/]*)\s*", value)
+        if not match:
+            self.fail(f"{value!r} is not a number{self._unitText()}.", param, context)
+        number, unit = float(match[1]), match[2] or self.unit
+        if unit not in self.units:
+            self.fail(f"{value!r} has the unit {unit!r}; allowed are {', '.join(self.units)} (without one: {self.unit}).", param, context)
+        number *= self.units[unit]
+        low = number <= self.minimum if self.exclusive else number < self.minimum
+        if not math.isfinite(number) or low:
+            bound = "larger than" if self.exclusive else "at least"
+            self.fail(f"{value!r} must be a finite number {bound} {self.minimum:g} {self.unit}.", param, context)
+        return number
+
+    def _unitText(self):
+        return f", with or without a unit ({', '.join(self.units)})"
+
+
+DURATION = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
+TIMESTEP = {"fs": 1.0, "ps": 1e3}

@@ -1,0 +1,89 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""openmm-flash run: minimise, equilibrate, produce."""
+
+import click
+
+from ._app import INTERRUPTED, UserError, declare, platformOptions, structureOptions
+from ._values import DURATION, TIMESTEP, Quantity
+
+
+@declare("run")
+@click.argument("structure", required=False)
+@click.option("--model", "-m", metavar="MODEL", help="Model file or name. Needed unless --resume.")
+@click.option("--output", "-o", metavar="FOLDER", help="Folder of the results. Default: STRUCTURE's name with -MODEL appended.")
+@click.option(
+    "--time",
+    "time",
+    type=Quantity(DURATION, exclusive=True),
+    help="Length of the production run (ps; 2ns and 500fs work too). Default: 10 ps.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="The same in steps.")
+@click.option(
+    "--equilibrate", type=Quantity(DURATION), help="Time before the production run, without output (ps). Default: a tenth of --time."
+)
+@click.option(
+    "--temperature", type=Quantity({"K": 1.0}), default="300", show_default=True, help="Temperature of the Langevin thermostat (K)."
+)
+@click.option(
+    "--timestep",
+    type=Quantity(TIMESTEP, exclusive=True),
+    help="Time step (fs). Default: 0.5 for atoms (hydrogens are flexible, and ANI's networks have no continuous second derivative), "
+    "4 for coarse-grained beads.",
+)
+@click.option(
+    "--friction",
+    type=Quantity({"1/ps": 1.0}),
+    default="1",
+    show_default=True,
+    help="Friction of the thermostat (1/ps); 0 conserves the energy.",
+)
+@click.option(
+    "--pressure",
+    type=Quantity({"bar": 1.0, "atm": 1.01325}, minimum=-1e6),
+    help="Pressure of a Monte Carlo barostat (bar); needs a periodic box. Default: constant volume.",
+)
+@click.option("--minimize/--no-minimize", default=True, show_default=True, help="Minimise the energy first.")
+@click.option("--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="Independent copies, simulated together.")
+@click.option(
+    "--seed", type=click.IntRange(1, 2**31 - 1), help="Seed of velocities and thermostat. Default: a random one, written to run.json."
+)
+@click.option("--priors/--no-priors", default=True, show_default=True, help="Use the priors that belong to a coarse-grained model.")
+@click.option("--format", "format", type=click.Choice(["dcd", "xtc"]), default="dcd", show_default=True, help="Format of the trajectory.")
+@click.option(
+    "--interval", type=click.IntRange(min=1), default=200, show_default=True, help="Steps between frames and between rows of the log."
+)
+@click.option("--checkpoint-interval", type=click.IntRange(min=1), help="Steps between checkpoints. Default: ten times --interval.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the run in --output exactly where its checkpoint is; --time or --steps may lengthen it."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier run's files in --output.")
+@click.option("--progress/--no-progress", default=None, help="Progress bar. Default: in a terminal.")
+@platformOptions
+@structureOptions
+@click.pass_context
+def command(context, structure, model, output, resume, overwrite, progress, **options):
+    """Simulate STRUCTURE with a model: minimise, equilibrate, produce.
+
+    FOLDER then holds the trajectory with a topology.pdb for viewers, log.csv, a plot, checkpoint.npz, final_state.xml, system.xml and
+    run.json. Ctrl-C stops with a checkpoint; `openmm-flash run --resume -o FOLDER` continues without losing or doubling a frame.
+    """
+    from . import _run
+
+    given = {name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    if resume and overwrite:
+        raise UserError("--resume continues a run and --overwrite deletes it. Give one of them.")
+    if options["time"] is not None and options["steps"] is not None:
+        raise UserError(f"--time {options['time']:g} ps and --steps {options['steps']} both set the length. Give one of them.")
+    if resume:
+        finished = _run.resumeRun(structure, model, output, progress, options, given)
+    else:
+        if structure is None:
+            raise UserError("Give a STRUCTURE: a PDB, PDBx/mmCIF, extended XYZ or npz file.")
+        if model is None:
+            raise UserError(
+                "Give a --model: a model file (.safetensors), or a name such as ani1x. `openmm-flash diagnose` lists the names."
+            )
+        finished = _run.startRun(structure, model, output, overwrite, progress, options)
+    if not finished:
+        context.exit(INTERRUPTED)

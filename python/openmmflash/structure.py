@@ -1,0 +1,359 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Read a structure from PDB, PDBx/mmCIF, (extended) XYZ or npz into one small object.
+
+What a reader would decide silently (an alternate location, a guessed element, a dummy box) is written down in `LoadedStructure.notes`.
+"""
+
+import dataclasses
+import os
+import re
+import warnings
+
+import numpy as np
+
+from . import structurefile
+from .structurefile import StructureError
+
+FORMATS = ("pdb", "pdbx", "xyz", "npz")
+SUFFIXES = {
+    ".pdb": "pdb",
+    ".ent": "pdb",
+    ".cif": "pdbx",
+    ".mmcif": "pdbx",
+    ".pdbx": "pdbx",
+    ".xyz": "xyz",
+    ".extxyz": "xyz",
+    ".npz": "npz",
+}
+# Programs that have no box write CRYST1 1 1 1 (or _cell 1 1 1): no real unit cell is as small as an atom.
+DUMMY_BOX = 0.11  # nm
+
+
+@dataclasses.dataclass
+class LoadedStructure:
+    """Particles, where they are and in what box. Lengths are in nm."""
+
+    source: str
+    """The file's path."""
+    positions: np.ndarray
+    """[n, 3], nm, in the frame of `box`."""
+    box: np.ndarray | None = None
+    """[3, 3] box vectors as rows, nm, in OpenMM's reduced form; None for an open system."""
+    topology: object = None
+    """openmm.app.Topology, where the file has residues and names."""
+    molecule: structurefile.Structure | None = None
+    """The same particles as a structure file has them, where there is no topology: types or symbols, masses, groups, interaction lists."""
+    frames: np.ndarray | None = None
+    """[frames, n, 3] nm, where an npz file has several."""
+    rotation: np.ndarray | None = None
+    """[3, 3] R of positions = (file's positions) R^T, where the box had to be turned; None where it had not."""
+    notes: list = dataclasses.field(default_factory=list)
+    """Sentences for the user: what was assumed while reading."""
+
+    @property
+    def numParticles(self):
+        return len(self.positions)
+
+    def toFileFrame(self, vectors):
+        """Turn vectors (forces, say) [n, 3] from the frame of `box` to the file's own."""
+        return vectors if self.rotation is None else vectors @ self.rotation
+
+    def dropBox(self):
+        """Make an open system of it."""
+        self.box = None
+        if self.topology is not None:
+            self.topology.setPeriodicBoxVectors(None)
+        if self.molecule is not None:
+            self.molecule.box = None
+
+    @property
+    def description(self):
+        """What openmmflash.createSystem takes: the topology or, without one, the molecule."""
+        return self.molecule if self.topology is None else self.topology
+
+
+def loadStructure(path, frame=None):
+    """Read a structure file.
+
+    Parameters
+    ----------
+    path : str
+        PDB, PDBx/mmCIF, XYZ or extended XYZ (positions and lattice in Angstrom), or npz (docs/structure-format.md). The suffix says
+        which; where it does not, the content.
+    frame : int, optional
+        Which frame of a file with several, from 0; negative numbers count from the end. Without it, the first, and a note says so.
+
+    Returns
+    -------
+    LoadedStructure
+
+    Raises
+    ------
+    StructureError
+        The file is absent, empty, damaged, has no such frame, or coordinates that are not finite.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise StructureError(f"There is no structure file {path}.")
+    if os.path.isdir(path):
+        raise StructureError(f"{path} is a folder; give a structure file (PDB, PDBx/mmCIF, extended XYZ or npz).")
+    if os.path.getsize(path) == 0:
+        raise StructureError(f"The structure file {path} is empty.")
+    kind = detectFormat(path)
+    structure = {"pdb": _readPdb, "pdbx": _readPdbx, "xyz": _readXyz, "npz": _readNpz}[kind](path, frame)
+    bad = np.argwhere(~np.isfinite(structure.positions))
+    if len(bad):
+        i, axis = bad[0]
+        value = structure.positions[i, axis]
+        raise StructureError(f"{path}: coordinate {'xyz'[axis]} of particle {i} is {value}; all must be finite numbers.")
+    if structure.numParticles == 0:
+        raise StructureError(f"{path} has no particles.")
+    return structure
+
+
+def detectFormat(path):
+    """The format of a structure file, one of FORMATS."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    with open(path, "rb") as file:
+        start = file.read(65536)
+    if start[:4] == b"PK\x03\x04":
+        return "npz"
+    text = start.decode("utf-8", "replace")
+    if re.search(r"^data_\S*\s*$", text, re.MULTILINE) and "_atom_site." in text:
+        return "pdbx"
+    if re.match(r"\s*\d+\s*\n", text):
+        return "xyz"
+    if re.search(r"^(ATOM  |HETATM|CRYST1)", text, re.MULTILINE):
+        return "pdb"
+    raise StructureError(
+        f"{path} is not recognised as a structure. Known are PDB (.pdb), PDBx/mmCIF (.cif), extended XYZ (.xyz, .extxyz) and npz (.npz); "
+        "rename the file, or convert it to one of them."
+    )
+
+
+def standardBox(vectors, source):
+    """Any three box vectors in OpenMM's reduced form, and the rotation that takes the old frame there.
+
+    Parameters
+    ----------
+    vectors : array [3, 3]
+        Rows are box vectors, nm.
+
+    Returns
+    -------
+    (box [3, 3], rotation [3, 3] or None)
+        `positions @ rotation.T` lie in the frame of `box`. None: the frame is unchanged.
+    """
+    vectors = np.array(vectors, dtype=float)
+    if vectors.shape != (3, 3) or not np.all(np.isfinite(vectors)):
+        raise StructureError(f"{source}: the box must be 3x3 finite numbers, it is {vectors.tolist()}.")
+    lengths = np.linalg.norm(vectors, axis=1)
+    volume = abs(np.linalg.det(vectors))
+    if lengths.min() == 0 or volume < 1e-6 * lengths.prod():
+        text = f"{source}: the box vectors {vectors.tolist()} (nm) do not span a volume. For an open system leave the box out."
+        raise StructureError(text)
+    rotation = None
+    if vectors[0, 1] or vectors[0, 2] or vectors[1, 2] or np.any(np.diag(vectors) < 0):
+        if np.linalg.det(vectors) < 0:
+            vectors[2] *= -1  # the same lattice, right-handed
+        # vectors = L Q with L lower triangular; Q's rows are the new axes.
+        q, r = np.linalg.qr(vectors.T)
+        signs = np.sign(np.diag(r))
+        rotation = (q * signs).T
+        vectors = np.tril(vectors @ rotation.T)
+    a, b, c = vectors
+    c = c - b * round(c[1] / b[1])
+    c = c - a * round(c[0] / a[0])
+    b = b - a * round(b[0] / a[0])
+    return np.array([a, b, c]), rotation
+
+
+def describeBox(box):
+    """Lengths and, where they are not 90, angles of a box in words."""
+    if box is None:
+        return "none (open system)"
+    lengths = np.linalg.norm(box, axis=1)
+    text = " x ".join(f"{x:.4g}" for x in lengths) + " nm"
+    unit = box / lengths[:, None]
+    angles = [np.degrees(np.arccos(np.clip(unit[i] @ unit[j], -1, 1))) for i, j in ((1, 2), (2, 0), (0, 1))]
+    if any(abs(angle - 90) > 1e-6 for angle in angles):
+        text += ", angles " + " ".join(f"{angle:.4g}" for angle in angles)
+    return text
+
+
+def _pickFrame(path, number, frame, notes):
+    if frame is None:
+        if number > 1:
+            notes.append(f"The file has {number} frames; the first is used (--frame chooses).")
+        return 0
+    if not -number <= frame < number:
+        raise StructureError(f"{path} has no frame {frame}; it has {number} (0 to {number - 1}).")
+    return frame % number
+
+
+def _fromTopology(path, file, frame, notes):
+    from openmm import unit
+
+    number = file.getNumFrames()
+    positions = file.getPositions(asNumpy=True, frame=_pickFrame(path, number, frame, notes))
+    positions = np.array(positions.value_in_unit(unit.nanometer), dtype=float).reshape(-1, 3)
+    topology = file.topology
+    if len(positions) != topology.getNumAtoms():
+        raise StructureError(f"{path}: the chosen frame has {len(positions)} atoms, the first one has {topology.getNumAtoms()}.")
+    structure = LoadedStructure(source=path, positions=positions, topology=topology, notes=notes)
+    vectors = topology.getPeriodicBoxVectors()
+    if vectors is not None:
+        box = np.array([list(v) for v in vectors.value_in_unit(unit.nanometer)])
+        if np.linalg.norm(box, axis=1).max() <= DUMMY_BOX:
+            notes.append("The unit cell is the 1 x 1 x 1 Angstrom placeholder of structures without one: no periodic box is used.")
+            structure.dropBox()
+        else:
+            structure.box = standardBox(box, path)[0]  # a, b and c come along the axes already
+            topology.setPeriodicBoxVectors(structure.box * unit.nanometer)
+    return structure
+
+
+def _readPdb(path, frame):
+    import io
+
+    from openmm import app
+
+    notes = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    lines = _uniqueAtomNames(lines, notes)
+    atoms = [line for line in lines if line.startswith(("ATOM  ", "HETATM"))]
+    if not atoms:
+        raise StructureError(f"{path} has no ATOM or HETATM records: it is not a PDB file, or an empty one.")
+    guessed = sum(1 for line in atoms if not line[76:78].strip())
+    if guessed:
+        notes.append(f"{guessed} of {len(atoms)} atom records name no element (columns 77-78); it is guessed from the atom's name.")
+    alternates = sum(1 for line in atoms if line[16:17].strip())
+    if alternates:
+        notes.append(f"{alternates} atom records are alternate locations; of each atom the first one in the file is used.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            file = app.PDBFile(io.StringIO("\n".join(lines) + "\n"))
+        except Exception as error:
+            raise StructureError(f"{path} cannot be read as PDB: {error}") from error
+    structure = _fromTopology(path, file, frame, notes)
+    # OpenMM drops atoms that it takes for repetitions; nothing may get lost unseen.
+    first = _firstModel(lines)
+    if not alternates and len(first) != structure.numParticles:
+        raise StructureError(
+            f"{path} has {len(first)} atom records, but only {structure.numParticles} atoms could be told apart: some carry the same name, "
+            "residue and chain. Number the residues and name the atoms uniquely."
+        )
+    return structure
+
+
+def _firstModel(lines):
+    atoms = []
+    for line in lines:
+        if line.startswith(("ATOM  ", "HETATM")):
+            atoms.append(line)
+        elif line.startswith("ENDMDL"):
+            break
+    return atoms
+
+
+def _uniqueAtomNames(lines, notes):
+    """Give atoms that share name and residue names of their own.
+
+    Small-molecule programs call every carbon C, and OpenMM would keep only one of them.
+    """
+    result, renamed, seen, residue = [], 0, {}, None
+    for line in lines:
+        if line.startswith(("ATOM  ", "HETATM")):
+            here = line[17:27]
+            if here != residue:
+                residue, seen = here, {}
+            key = (line[12:16].strip(), line[16:17])
+            if key in seen and not key[1].strip():
+                stem = (line[76:78].strip() or re.sub(r"[\d'\"*]", "", key[0]) or "X")[:2]
+                number = seen.get(stem, 0) + 1
+                while (f"{stem}{_base36(number)}", key[1]) in seen:
+                    number += 1
+                seen[stem] = number
+                name = f"{stem}{_base36(number)}"
+                if len(name) <= 4:
+                    line = line[:12] + (name.ljust(4) if len(name) == 4 or len(stem) == 2 else (" " + name).ljust(4)) + line[16:]
+                    key = (name, key[1])
+                    renamed += 1
+            seen[key] = 1
+        elif line.startswith(("TER", "MODEL", "ENDMDL")):
+            residue = None
+        result.append(line)
+    if renamed:
+        notes.append(f"{renamed} atoms had a name that their residue uses twice; they got names of their own.")
+    return result
+
+
+def _base36(number):
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[rest] + digits
+    return digits
+
+
+def _readPdbx(path, frame):
+    import io
+
+    from openmm import app
+
+    notes = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    # A cell of unknown lengths, as structures without crystals have, would stop OpenMM's reader.
+    text = re.sub(r"^(_cell\.length_[abc]\s+)[?.]\s*$", r"\g<1>1.0", text, flags=re.MULTILINE)
+    text = re.sub(r"^(_cell\.angle_\w+\s+)[?.]\s*$", r"\g<1>90.0", text, flags=re.MULTILINE)
+    try:
+        file = app.PDBxFile(io.StringIO(text))
+    except Exception as error:
+        raise StructureError(f"{path} cannot be read as PDBx/mmCIF: {str(error) or type(error).__name__}") from error
+    return _fromTopology(path, file, frame, notes)
+
+
+def _readXyz(path, frame):
+    import ase.io
+
+    notes = []
+    try:
+        frames = ase.io.read(path, index=":", format="extxyz")
+    except Exception as error:
+        raise StructureError(f"{path} cannot be read as (extended) XYZ: {str(error) or type(error).__name__}") from error
+    if not frames:
+        raise StructureError(f"{path} has no frame.")
+    atoms = frames[_pickFrame(path, len(frames), frame, notes)]
+    unknown = [i for i, number in enumerate(atoms.numbers) if number == 0]
+    if unknown:
+        raise StructureError(f"{path}: atom {unknown[0]} has no element ('X'); name an element of the periodic table.")
+    positions, box, rotation = np.array(atoms.positions) / 10, None, None
+    if all(atoms.pbc):
+        box, rotation = standardBox(np.array(atoms.cell) / 10, path)
+        if rotation is not None:
+            positions = positions @ rotation.T
+    elif any(atoms.pbc):
+        flags = " ".join("T" if x else "F" for x in atoms.pbc)
+        raise StructureError(
+            f'{path}: pbc="{flags}"; a structure is periodic in all three directions or in none. '
+            "Make the open directions periodic with a wide cell."
+        )
+    elif np.any(np.array(atoms.cell)):
+        notes.append("The file has a Lattice but pbc is F F F: no periodic box is used.")
+    molecule = structurefile.Structure(positions, symbols=atoms.get_chemical_symbols(), box=box, source=path)
+    return LoadedStructure(source=path, positions=molecule.positions, box=box, molecule=molecule, rotation=rotation, notes=notes)
+
+
+def _readNpz(path, frame):
+    molecule, notes = structurefile.readStructure(path), []
+    frames = molecule.positions if molecule.numFrames > 1 else None
+    molecule.positions = molecule.getPositions(_pickFrame(path, molecule.numFrames, frame, notes))
+    if molecule.box is not None:
+        molecule.box = standardBox(molecule.box, path)[0]
+    return LoadedStructure(source=path, positions=molecule.positions, box=molecule.box, molecule=molecule, frames=frames, notes=notes)
