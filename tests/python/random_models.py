@@ -8,8 +8,9 @@ ensembles, pair priors with and without cutoff, type energies, indices that are 
 """
 
 import numpy as np
+import openmm
 
-from openmmflash import FlashModel
+from openmmflash import FlashForce, FlashModel
 from openmmflash.convert._writer import modelBytes
 
 BEADS = [{"name": "CA", "mass": 12.0}, {"name": "CB", "mass": 30.0}, None, {"name": "N"}]
@@ -190,6 +191,18 @@ def validTypes(model):
 
 def randomTypes(model, n, rng):
     return [int(t) for t in rng.choice(validTypes(model), n)]
+
+
+def makeSystem(model, types, box=None, groups=None, mass=12.0):
+    """A System of particles of these types, and a FlashForce for all of them that has not been added to it yet."""
+    system, force = openmm.System(), FlashForce(model)
+    for _ in types:
+        system.addParticle(mass)
+    force.addParticles(range(len(types)), types, [0] * len(types) if groups is None else groups)
+    if box is not None:
+        system.setDefaultPeriodicBoxVectors(*box)
+        force.setUsesPeriodicBoundaryConditions(True)
+    return system, force
 
 
 def randomPositions(n, rng, box=None, density=25.0, distance=0.16):

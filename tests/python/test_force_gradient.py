@@ -3,11 +3,9 @@
 """Forces are minus the gradient of the energy, on every coordinate; derivatives by global parameters."""
 
 import numpy as np
-import openmm
 import pytest
-from random_models import BOXES, PARTS, PERIODIC, makeModel, randomPositions, randomTypes
+from random_models import BOXES, PARTS, PERIODIC, makeModel, makeSystem, randomPositions, randomTypes
 
-from openmmflash import FlashForce
 from platforms import eachPlatform
 
 pytestmark = eachPlatform
@@ -16,13 +14,8 @@ CASES = [(name, None) for name in PARTS] + [(name, box) for name in PERIODIC for
 
 
 def makeForce(model, n, rng, box=None):
-    system, force = openmm.System(), FlashForce(model)
-    for i, t in enumerate(randomTypes(model, n, rng)):
-        system.addParticle(12.0)
-        force.addParticle(i, t, 1 if i % 5 == 4 else 0)  # two groups
-    if box is not None:
-        system.setDefaultPeriodicBoxVectors(*box)
-        force.setUsesPeriodicBoundaryConditions(True)
+    groups = [1 if i % 5 == 4 else 0 for i in range(n)]
+    system, force = makeSystem(model, randomTypes(model, n, rng), box, groups)
     if model.hasPairPrior():
         force.addPairExclusion(0, 1)
     system.addForce(force)

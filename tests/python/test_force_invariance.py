@@ -71,7 +71,7 @@ def test_rotation(platform, name):
 
 @eachModel
 def test_permutation(platform, name):
-    """Neither the order of the particles in the System nor the order in which they were added matters."""
+    """Neither the order in the System nor the order in which particles were added matters."""
     rng, model, types, x = makeCase(name)
     energy, forces = evaluate(platform, model, types, x)
     order = rng.permutation(len(types))

@@ -3,29 +3,15 @@
 """Energies against an independent evaluation in numpy, and energies in parts."""
 
 import numpy as np
-import openmm
 import pytest
 from numpy_evaluation import evaluate
-from random_models import BOXES, PARTS, PERIODIC, makeModel, randomPositions, randomTypes
+from random_models import BOXES, PARTS, PERIODIC, makeModel, makeSystem, randomPositions, randomTypes
 
-from openmmflash import FlashForce
 from platforms import eachPlatform
 
 pytestmark = eachPlatform
 
 CASES = [(name, None) for name in PARTS] + [(name, box) for name in PERIODIC for box in BOXES]
-
-
-def makeSystem(model, types, box=None, groups=None):
-    system = openmm.System()
-    force = FlashForce(model)
-    for i, t in enumerate(types):
-        system.addParticle(12.0)
-        force.addParticle(i, t, 0 if groups is None else int(groups[i]))
-    if box is not None:
-        system.setDefaultPeriodicBoxVectors(*box)
-        force.setUsesPeriodicBoundaryConditions(True)
-    return system, force
 
 
 def energyOf(context):
