@@ -330,11 +330,7 @@ def _readPostprocessors(module, state, key, where, notes):
     result = {"scale": 1.0, "mean": 0.0, "atomref": None, "group": 0.0}
     processors = children(child(module, "postprocessors", where))
     active = bool(attribute(module, "do_postprocessing", where, True))
-    forces = [
-        str(value)
-        for value in (attribute(part, "force_key", where, None) for part in children(child(module, "output_modules", where)).values())
-        if value
-    ]
+    forceScales = dict.fromkeys(_forceKeys(module, where), 1.0)
     if processors and not active:
         notes.append("do_postprocessing is False: the postprocessors (offsets, scales) are not applied, as in the original")
     for name, processor in processors.items():
@@ -343,36 +339,45 @@ def _readPostprocessors(module, state, key, where, notes):
         if kind in CASTS:
             continue
         if kind == OFFSETS:
-            affected, tensors = attribute(processor, "_property", what), ("mean", "atomref")
+            given = made = attribute(processor, "_property", what)
         elif kind == SCALE:
-            affected, tensors = attribute(processor, "output_key", what), ("scale",)
+            given, made = attribute(processor, "input_key", what), attribute(processor, "output_key", what)
         else:
             raise ConversionError(f"{what} is {kind}, which cannot be converted. Supported: AddOffsets, ScaleProperty, CastTo32, CastTo64.")
-        if active and affected in forces:
-            raise ConversionError(
-                f"{what} ({kind}) changes '{affected}', the forces, apart from the energy: they would not be its gradient."
-            )
-        if not active or affected != key:
-            for tensor in tensors:
+        if not active or made != key and made not in forceScales:
+            for tensor in ("mean", "atomref", "scale"):
                 state.drop(f"{prefix}.{tensor}")
             if active:
-                notes.append(f"{kind.split('.')[-1]} of '{affected}' does not concern the energy '{key}' and was left out")
-        elif kind == SCALE:
-            _applyScale(processor, state.scalar(f"{prefix}.scale"), result, key, what)
-        else:
+                notes.append(f"{kind.split('.')[-1]} of '{made}' does not concern the energy '{key}' and was left out")
+        elif given != made or kind == OFFSETS and made in forceScales:
+            raise ConversionError(f"{what} ({kind.split('.')[-1]}) makes '{made}' from '{given}', which cannot be converted.")
+        elif kind == OFFSETS:
             _applyOffsets(processor, state, prefix, result, what)
+        elif made == key:
+            scale = state.scalar(f"{prefix}.scale")
+            result.update({part: result[part] * scale for part in ("scale", "mean", "group")})
+            result["atomref"] = None if result["atomref"] is None else result["atomref"] * scale
+        else:
+            forceScales[made] *= state.scalar(f"{prefix}.scale")
+    for name, scale in forceScales.items():
+        # The package differentiates the energy before it is scaled.
+        if scale != result["scale"]:
+            raise ConversionError(
+                f"{where}: the postprocessors scale the energy '{key}' by {result['scale']} and the forces '{name}' by {scale}: these "
+                "forces are not the energy's gradient. Scale both (ScaleProperty), or take the Forces out of the model."
+            )
     return result
 
 
-def _applyScale(processor, scale, result, key, what):
-    if attribute(processor, "input_key", what) != key:
-        raise ConversionError(
-            f"{what} (ScaleProperty) makes '{key}' from '{attribute(processor, 'input_key', what)}'; it can only scale the energy itself."
-        )
-    for part in ("scale", "mean", "group"):
-        result[part] *= scale
-    if result["atomref"] is not None:
-        result["atomref"] = result["atomref"] * scale
+def _forceKeys(module, where):
+    """Names of the outputs that are forces."""
+    keys = []
+    for part in children(child(module, "output_modules", where)).values():
+        if fullName(part) == RESPONSES[0] and attribute(part, "calc_forces", where, True):
+            keys.append(str(attribute(part, "force_key", where)))
+        elif fullName(part) == RESPONSES[1] and "forces" in attribute(part, "response_properties", where):
+            keys.append(str(attribute(part, "map_properties", where)["forces"]))
+    return keys
 
 
 def _applyOffsets(processor, state, prefix, result, what):
