@@ -290,6 +290,13 @@ def testMissingSigmaIsRefused(shared, calpha):
         openmmflash.createSystem(other, model)
 
 
+def testAgainstMlcgItself(shared, tmp_path):
+    """Where mlcg can be imported, a conversion ends with a comparison."""
+    pytest.importorskip("mlcg.nn", reason="needs the package mlcg with all that it imports (not on PyPI)")
+    report = convertMlcg(shared / "models/mlcg" / CALPHA, tmp_path / "m.safetensors")
+    assert "compared with mlcg on 2 structures" in report.check and report.maxForceDifference < 1e-9 * report.rmsForce
+
+
 def testNothingHeavyIsImported(shared, tmp_path):
     """Conversion works where neither torch nor mlcg can be imported."""
     code = (
