@@ -102,7 +102,7 @@ inline OpenMMFlash::ModelSpec makeSchNet(std::uint64_t seed, const SchNetOptions
     net.filterEnvelope = options.filterEnvelope;
     net.groupEnergy = options.groupEnergy;
     if (net.basis == RadialBasis::ExpNormal) {
-        net.basisAlpha = 5 / net.cutoff;
+        net.basisAlpha = 4 / net.cutoff;
         net.basisLower = 0.2;
     }
     model.numMembers = options.numMembers;
@@ -184,7 +184,7 @@ inline OpenMMFlash::Repulsion makeRepulsion(std::uint64_t seed, int numTypes, in
 /** One model of every dialect and option. */
 inline std::vector<NamedModel> makeRandomModels() {
     using namespace OpenMMFlash;
-    const Envelope none = {EnvelopeForm::None, 0}, cosine = {EnvelopeForm::Cosine, 0}, lowerCosine = {EnvelopeForm::Cosine, 0.4}, mollifier = {EnvelopeForm::Mollifier, 0};
+    const Envelope none = {EnvelopeForm::None, 0}, cosine = {EnvelopeForm::Cosine, 0}, lowerCosine = {EnvelopeForm::Cosine, 1.4}, mollifier = {EnvelopeForm::Mollifier, 0};
     std::vector<NamedModel> models;
     auto addSchNet = [&](const std::string& name, const std::function<void(SchNetOptions&)>& choose) {
         SchNetOptions options;

@@ -5,6 +5,7 @@
 // space, and at the edges (few particles, the cutoff, the isolated atom, coinciding particles).
 #include "Assertions.h"
 #include "ReferenceEvaluator.h"
+#include "ReferenceLayers.h"
 #include "TextbookModels.h"
 #include <algorithm>
 #include <limits>
@@ -233,6 +234,35 @@ void testWrongConfigurations() {
 
 // ---- energies and gradients ----
 
+void testActivations() {
+    for (Activation activation : {Activation::Tanh, Activation::ShiftedSoftplus, Activation::Softplus, Activation::Silu, Activation::Sigmoid, Activation::Mish}) {
+        for (double x = -15; x <= 15; x += 0.37) {
+            const ValueAndDerivative f = evaluateActivation(activation, x);
+            CHECK_CLOSE(activationFunction(activation, x), f.value, 1e-8, 1e-15);
+            const double h = 1e-5;
+            CHECK_CLOSE((evaluateActivation(activation, x + h).value - evaluateActivation(activation, x - h).value) / (2 * h), f.derivative, 1e-9, 1e-9);
+        }
+        // Where exp(x) overflows, or where 1 + exp(x) is 1.
+        for (double x : {-1e300, -1e4, -745.0, 710.0, 1e4, 1e300}) {
+            const bool bounded = activation == Activation::Tanh || activation == Activation::Sigmoid;
+            const double left = activation == Activation::Tanh ? -1 : activation == Activation::ShiftedSoftplus ? -std::log(2.0) : 0;
+            const double right = bounded ? 1 : activation == Activation::ShiftedSoftplus ? x - std::log(2.0) : x;
+            const ValueAndDerivative f = evaluateActivation(activation, x);
+            CHECK_CLOSE(x < 0 ? left : right, f.value, 1e-15, 1e-300);
+            CHECK_CLOSE(x < 0 || bounded ? 0.0 : 1.0, f.derivative, 1e-15, 1e-300);
+        }
+        // Small values keep their relative accuracy.
+        if (activation == Activation::Softplus)
+            for (double f : {evaluateActivation(activation, -40).value, evaluateActivation(activation, -40).derivative})
+                CHECK_CLOSE(std::exp(-40.0), f, 1e-14, 0);
+    }
+    for (double x : {-1e300, -3.0, -1e-9, 0.0, 1e-9, 2.0, 1e300}) {
+        const ValueAndDerivative f = evaluateCelu(0.1, x);
+        CHECK_CLOSE(x > 0 ? x : 0.1 * std::expm1(10 * x), f.value, 1e-14, 0);
+        CHECK_CLOSE(x > 0 ? 1.0 : std::exp(10 * x), f.derivative, 1e-14, 0);
+    }
+}
+
 void testAgainstTextbook() {
     forEachCase([](const ModelSpec& model, const Configuration& c) {
         const ReferenceResult result = evaluate(model, c);
@@ -411,7 +441,7 @@ void testFewParticles() {
             CHECK(std::isfinite(getEnergy(one)));
             CHECK_CLOSE(std::vector<double>(3, 0.0), one.gradient, 0, 0);
             // Two: the force lies along the line between them.
-            const ReferenceResult two = evaluateReference(model.spec, {0, 0}, {{1, 1, 1}, {1.6, 1.8, 1}}, box, {});
+            const ReferenceResult two = evaluateReference(model.spec, {0, 0}, {{1, 1, 1}, {2.2, 2.6, 1}}, box, {});
             const Vector3& g = two.gradient[0];
             CHECK(getRms(two.gradient) > 1e-6);
             CHECK_CLOSE(0.0, 0.8 * g[0] - 0.6 * g[1], 0, 1e-12 * getRms(two.gradient) + 1e-13);
@@ -478,7 +508,7 @@ void testRepulsion() {
                 configurations.push_back(makeConfiguration(9, model, 3, 0, makeTriclinicBox(2.8)));
             }
             for (const Configuration& c : configurations) {
-                for (const Exclusions& exclusions : {Exclusions{}, Exclusions{{0, 1}}, Exclusions{{2, 1}, {0, 2}, {1, 2}}}) {
+                for (const Exclusions& exclusions : {Exclusions{}, Exclusions{{0, 1}}, Exclusions{{2, 1}, {0, 2}}}) {
                     ModelSpec network = model;
                     network.repulsion.reset();
                     auto priorEnergy = [&](const Configuration& moved) { return sum(evaluate(model, moved, exclusions).repulsionEnergies); };
@@ -527,6 +557,7 @@ int main(int argc, char** argv) {
                      {"precision many boxes away", testPrecisionManyBoxesAway},
                      {"cutoff is strict", testCutoffIsStrict},
                      {"wrong configurations", testWrongConfigurations},
+                     {"activations", testActivations},
                      {"against textbook formulas", testAgainstTextbook},
                      {"gradient by central differences", testGradient},
                      {"ensemble members", testMembers},
