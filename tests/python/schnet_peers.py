@@ -3,6 +3,7 @@
 """The packages whose SchNets are converted, run live in double precision; structures, and our energy and forces of a converted file."""
 
 import contextlib
+import copy
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -41,8 +42,8 @@ def importTorch():
 def importSchNetPack():
     """SchNetPack's model classes.
 
-    The package's own __init__ imports its trainers, databases and MD engine, and transform's its neighbour lists. An empty package in the place
-    of each leaves the model's modules importable with torch, numpy and ase alone.
+    The package's own __init__ imports its trainers, databases and MD engine, and transform's its neighbour lists. An empty package in the
+    place of each leaves the model's modules importable with torch, numpy and ase alone.
     """
     importTorch()
     if "schnetpack" not in sys.modules:
@@ -158,3 +159,135 @@ def assertSame(ours, theirs, what):
     assert difference[worst] <= allowed, (
         f"{what}: force {worst} is {forces[worst]!r} instead of {forces0[worst]!r}, allowed is a difference of {allowed}"
     )
+
+
+def schnetPack(seed=0, cutoff=5.0, basis="GaussianRBF", envelope="CosineCutoff", activation=None, readout=None, dtype=None, **options):
+    """A random NeuralNetworkPotential. options: H, F, blocks, R, start, trainable, shared, nuclear, layers, hidden, post, modules."""
+    torch, spk = importTorch(), importSchNetPack()
+    torch.manual_seed(seed)
+    H = options.get("H", 16)
+    extra = {"start": options["start"]} if "start" in options else {}
+    rbf = getattr(spk.nn, basis)(options.get("R", 9), cutoff, trainable=options.get("trainable", False), **extra)
+    representation = spk.representation.SchNet(
+        n_atom_basis=H,
+        n_interactions=options.get("blocks", 3),
+        radial_basis=rbf,
+        cutoff_fn=getattr(spk.nn, envelope)(cutoff),
+        n_filters=options.get("F", 12),
+        shared_interactions=options.get("shared", False),
+        nuclear_embedding=spk.nn.NuclearEmbedding(101, H, zero_init=False) if options.get("nuclear") else None,
+        **({} if activation is None else {"activation": activation(torch, spk)}),
+    )
+    atomwise = spk.atomistic.Atomwise(
+        n_in=H,
+        n_layers=options.get("layers", 2),
+        n_hidden=options.get("hidden"),
+        output_key="energy",
+        **({} if readout is None else {"activation": readout(torch, spk)}),
+    )
+    modules = options.get("modules", lambda spk: [])(spk)
+    post = options.get("post", lambda torch, spk: [])(torch, spk)
+    model = spk.model.NeuralNetworkPotential(
+        representation, [spk.atomistic.PairwiseDistances()], [atomwise, spk.atomistic.Forces(), *modules], post
+    )
+    randomize(torch, model, seed)
+    model.do_postprocessing = options.get("postprocess", True)
+    return (model.double() if dtype == "double" else model).eval()
+
+
+def runSchNetPack(model):
+    """(numbers, positions, box) -> (energy, forces) of the package's own forward pass, its own Forces module included."""
+    torch = importTorch()
+    live = copy.deepcopy(model).double()
+    live.train()
+    live.eval()
+
+    def evaluate(numbers, positions, box):
+        i, j, shifts = periodicPairs(positions, box, float(live.representation.cutoff_fn.cutoff))
+        inputs = {
+            "_atomic_numbers": torch.as_tensor(numbers, dtype=torch.long),
+            "_positions": torch.tensor(positions),
+            "_idx_i": torch.as_tensor(i),
+            "_idx_j": torch.as_tensor(j),
+            "_offsets": torch.as_tensor(shifts),
+            "_idx_m": torch.zeros(len(numbers), dtype=torch.long),
+            "_n_atoms": torch.tensor([len(numbers)]),
+        }
+        result = live(inputs)
+        return float(result["energy"].detach()), result["forces"].detach().numpy()
+
+    return evaluate
+
+
+def pygSchNet(seed=0, H=16, F=12, blocks=3, R=9, cutoff=5.0, dtype=None, scale=None, atomref=False, **options):
+    torch, pyg = importTorch(), importPyG()
+    torch.manual_seed(seed)
+    reference = 5 * torch.randn(100, 1) if atomref else None
+    model = pyg.SchNet(H, F, blocks, R, cutoff, atomref=reference, **options)
+    randomize(torch, model, seed)
+    model.scale = scale
+    return (model.double() if dtype == "double" else model).eval()
+
+
+def runPyG(model):
+    """(numbers, positions, None) -> (energy, forces), with all pairs instead of torch_cluster's truncated list."""
+    torch = importTorch()
+    live = copy.deepcopy(model).double()
+    cutoff = live.cutoff
+    del live.interaction_graph
+
+    def graph(x, batch):
+        i, j, _ = periodicPairs(x.detach().numpy(), None, cutoff)
+        i, j = torch.as_tensor(i), torch.as_tensor(j)
+        return torch.stack([j, i]), (x[j] - x[i]).norm(dim=-1)
+
+    live.interaction_graph = graph
+
+    def evaluate(numbers, positions, box):
+        x = torch.tensor(positions, requires_grad=True)
+        energy = live(torch.as_tensor(numbers), x)
+        return float(energy.detach()), -torch.autograd.grad(energy.sum(), x)[0].numpy()
+
+    return evaluate
+
+
+def torchmdNet(seed=0, H=16, blocks=3, R=9, basis="expnorm", activation="silu", lower=0.0, upper=5.0, dtype=None, **options):
+    """A random TorchMD_Net with a graph network. options: F, trainable, neighborEmbedding, std, mean, layers, priors, maxZ, neighbors."""
+    torch, tmd = importTorch(), importTorchMDNet()
+    torch.manual_seed(seed)
+    precision = torch.float64 if dtype == "double" else torch.float32
+    representation = tmd.gn.TorchMD_GN(
+        hidden_channels=H,
+        num_filters=options.get("F", H),
+        num_layers=blocks,
+        num_rbf=R,
+        rbf_type=basis,
+        trainable_rbf=options.get("trainable", True),
+        activation=activation,
+        neighbor_embedding=options.get("neighborEmbedding", True),
+        cutoff_lower=lower,
+        cutoff_upper=upper,
+        max_z=options.get("maxZ", 30),
+        max_num_neighbors=options.get("neighbors", 100),
+        dtype=precision,
+    )
+    output = tmd.output.Scalar(H, activation=activation, reduce_op="sum", dtype=precision, num_layers=options.get("layers", 0))
+    numbers = {name: None if options.get(name) is None else torch.tensor(options[name]) for name in ("std", "mean")}
+    priors = [tmd.priors.Atomref(max_z=options.get("maxZ", 30), enable=enable) for enable in options.get("priors", ())] or None
+    model = tmd.model.TorchMD_Net(representation, output, prior_model=priors, derivative=True, dtype=precision, **numbers)
+    randomize(torch, model, seed)
+    for prior in priors or ():
+        prior.atomref.weight.data += 5 * torch.randn(prior.atomref.weight.shape)
+    return model.eval()
+
+
+def runTorchMDNet(model):
+    """(numbers, positions, box) -> (energy, forces) of the package's own forward pass: its neighbour search, its derivative."""
+    torch = importTorch()
+    live = copy.deepcopy(model).double()
+
+    def evaluate(numbers, positions, box):
+        energy, forces = live(torch.as_tensor(numbers), torch.tensor(positions), box=None if box is None else torch.tensor(box))
+        return float(energy.detach()), forces.detach().numpy()
+
+    return evaluate

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: MIT
 """Random SchNets of SchNetPack, PyTorch Geometric and TorchMD-Net, converted, against the packages run live in double precision."""
 
-import copy
-
 import numpy as np
 import pytest
 from schnet_peers import (
@@ -12,12 +10,14 @@ from schnet_peers import (
     assertSame,
     cluster,
     flash,
-    importPyG,
-    importSchNetPack,
     importTorch,
-    importTorchMDNet,
     periodicPairs,
-    randomize,
+    pygSchNet,
+    runPyG,
+    runSchNetPack,
+    runTorchMDNet,
+    schnetPack,
+    torchmdNet,
 )
 
 from openmmflash.convert.pyg import convertPyG
@@ -50,64 +50,6 @@ def compareSizes(path, evaluate, nm, kj, cutoff, sizes=SIZES, elements=ELEMENTS,
 
 
 # --- SchNetPack -------------------------------------------------------------------------------------------------------------------------
-
-
-def schnetPack(seed=0, cutoff=5.0, basis="GaussianRBF", envelope="CosineCutoff", activation=None, readout=None, dtype=None, **options):
-    """A random NeuralNetworkPotential. options: H, F, blocks, R, start, trainable, shared, nuclear, layers, hidden, post, modules."""
-    torch, spk = importTorch(), importSchNetPack()
-    torch.manual_seed(seed)
-    H = options.get("H", 16)
-    extra = {"start": options["start"]} if "start" in options else {}
-    rbf = getattr(spk.nn, basis)(options.get("R", 9), cutoff, trainable=options.get("trainable", False), **extra)
-    representation = spk.representation.SchNet(
-        n_atom_basis=H,
-        n_interactions=options.get("blocks", 3),
-        radial_basis=rbf,
-        cutoff_fn=getattr(spk.nn, envelope)(cutoff),
-        n_filters=options.get("F", 12),
-        shared_interactions=options.get("shared", False),
-        nuclear_embedding=spk.nn.NuclearEmbedding(101, H, zero_init=False) if options.get("nuclear") else None,
-        **({} if activation is None else {"activation": activation(torch, spk)}),
-    )
-    atomwise = spk.atomistic.Atomwise(
-        n_in=H,
-        n_layers=options.get("layers", 2),
-        n_hidden=options.get("hidden"),
-        output_key="energy",
-        **({} if readout is None else {"activation": readout(torch, spk)}),
-    )
-    modules = options.get("modules", lambda spk: [])(spk)
-    post = options.get("post", lambda torch, spk: [])(torch, spk)
-    model = spk.model.NeuralNetworkPotential(
-        representation, [spk.atomistic.PairwiseDistances()], [atomwise, spk.atomistic.Forces(), *modules], post
-    )
-    randomize(torch, model, seed)
-    model.do_postprocessing = options.get("postprocess", True)
-    return (model.double() if dtype == "double" else model).eval()
-
-
-def runSchNetPack(model):
-    """(numbers, positions, box) -> (energy, forces) of the package's own forward pass, its own Forces module included."""
-    torch = importTorch()
-    live = copy.deepcopy(model).double()
-    live.train()
-    live.eval()
-
-    def evaluate(numbers, positions, box):
-        i, j, shifts = periodicPairs(positions, box, float(live.representation.cutoff_fn.cutoff))
-        inputs = {
-            "_atomic_numbers": torch.as_tensor(numbers, dtype=torch.long),
-            "_positions": torch.tensor(positions),
-            "_idx_i": torch.as_tensor(i),
-            "_idx_j": torch.as_tensor(j),
-            "_offsets": torch.as_tensor(shifts),
-            "_idx_m": torch.zeros(len(numbers), dtype=torch.long),
-            "_n_atoms": torch.tensor([len(numbers)]),
-        }
-        result = live(inputs)
-        return float(result["energy"].detach()), result["forces"].detach().numpy()
-
-    return evaluate
 
 
 def offsets(atomrefs=False, mean=None, extensive=True, scale=None, scaleFirst=False):
@@ -181,7 +123,7 @@ def testSchNetPackPeriodic(envelope, box, tmp_path):
 
 
 def testSoftplusBeyondTwenty(tmp_path, monkeypatch):
-    """torch's softplus is x beyond 20, 2e-9 off; ours is exact. With an exact one the package agrees to rounding, as it stands to that error."""
+    """torch's softplus is x beyond 20, 2e-9 off; ours is exact. With an exact one the package agrees to rounding, else to that error."""
     torch = importTorch()
     model = schnetPack(seed=7, basis="GaussianRBFCentered", R=20)
     path = tmp_path / "model.safetensors"
@@ -205,38 +147,6 @@ def testSoftplusBeyondTwenty(tmp_path, monkeypatch):
 
 
 # --- PyTorch Geometric ------------------------------------------------------------------------------------------------------------------
-
-
-def pygSchNet(seed=0, H=16, F=12, blocks=3, R=9, cutoff=5.0, dtype=None, scale=None, atomref=False, **options):
-    torch, pyg = importTorch(), importPyG()
-    torch.manual_seed(seed)
-    reference = 5 * torch.randn(100, 1) if atomref else None
-    model = pyg.SchNet(H, F, blocks, R, cutoff, atomref=reference, **options)
-    randomize(torch, model, seed)
-    model.scale = scale
-    return (model.double() if dtype == "double" else model).eval()
-
-
-def runPyG(model):
-    """(numbers, positions, None) -> (energy, forces), with all pairs instead of torch_cluster's truncated list."""
-    torch = importTorch()
-    live = copy.deepcopy(model).double()
-    cutoff = live.cutoff
-    del live.interaction_graph
-
-    def graph(x, batch):
-        i, j, _ = periodicPairs(x.detach().numpy(), None, cutoff)
-        i, j = torch.as_tensor(i), torch.as_tensor(j)
-        return torch.stack([j, i]), (x[j] - x[i]).norm(dim=-1)
-
-    live.interaction_graph = graph
-
-    def evaluate(numbers, positions, box):
-        x = torch.tensor(positions, requires_grad=True)
-        energy = live(torch.as_tensor(numbers), x)
-        return float(energy.detach()), -torch.autograd.grad(energy.sum(), x)[0].numpy()
-
-    return evaluate
 
 
 PYG = {
@@ -286,48 +196,6 @@ def testPyGStateDict(tmp_path):
 
 
 # --- TorchMD-Net ------------------------------------------------------------------------------------------------------------------------
-
-
-def torchmdNet(seed=0, H=16, blocks=3, R=9, basis="expnorm", activation="silu", lower=0.0, upper=5.0, dtype=None, **options):
-    """A random TorchMD_Net with a graph network. options: F, trainable, neighborEmbedding, std, mean, layers, priors, maxZ, neighbors."""
-    torch, tmd = importTorch(), importTorchMDNet()
-    torch.manual_seed(seed)
-    precision = torch.float64 if dtype == "double" else torch.float32
-    representation = tmd.gn.TorchMD_GN(
-        hidden_channels=H,
-        num_filters=options.get("F", H),
-        num_layers=blocks,
-        num_rbf=R,
-        rbf_type=basis,
-        trainable_rbf=options.get("trainable", True),
-        activation=activation,
-        neighbor_embedding=options.get("neighborEmbedding", True),
-        cutoff_lower=lower,
-        cutoff_upper=upper,
-        max_z=options.get("maxZ", 30),
-        max_num_neighbors=options.get("neighbors", 100),
-        dtype=precision,
-    )
-    output = tmd.output.Scalar(H, activation=activation, reduce_op="sum", dtype=precision, num_layers=options.get("layers", 0))
-    numbers = {name: None if options.get(name) is None else torch.tensor(options[name]) for name in ("std", "mean")}
-    priors = [tmd.priors.Atomref(max_z=options.get("maxZ", 30), enable=enable) for enable in options.get("priors", ())] or None
-    model = tmd.model.TorchMD_Net(representation, output, prior_model=priors, derivative=True, dtype=precision, **numbers)
-    randomize(torch, model, seed)
-    for prior in priors or ():
-        prior.atomref.weight.data += 5 * torch.randn(prior.atomref.weight.shape)
-    return model.eval()
-
-
-def runTorchMDNet(model):
-    """(numbers, positions, box) -> (energy, forces) of the package's own forward pass: its neighbour search, its derivative."""
-    torch = importTorch()
-    live = copy.deepcopy(model).double()
-
-    def evaluate(numbers, positions, box):
-        energy, forces = live(torch.as_tensor(numbers), torch.tensor(positions), box=None if box is None else torch.tensor(box))
-        return float(energy.detach()), forces.detach().numpy()
-
-    return evaluate
 
 
 TORCHMDNET = {

@@ -55,6 +55,14 @@ class SchNetNetwork:
     notes: list = field(default_factory=list)
 
 
+def sourceList(source):
+    """The sources of an ensemble's members; one for a single model."""
+    sources = list(source) if isinstance(source, (list, tuple)) else [source]
+    if not sources:
+        raise ConversionError("The list of sources is empty; give at least one model.")
+    return sources
+
+
 def makeBlock(filterLayers, filterActivation, inputWeight, outputLayers, outputActivation):
     """One interaction block: filter W1 b1, W2 b2; input A; output B b, D d, with the activations' constants absorbed."""
     return {
@@ -320,7 +328,12 @@ def _check(report, data, types, cutoff, package, functions):
     model = FlashModel.fromBytes(data)
     length, energy = model.getLengthUnit(), model.getEnergyUnit()
     kinds, positions = checkStructure(types, cutoff)
-    results = [function(kinds, positions) for function in functions]
+    try:
+        results = [function(kinds, positions) for function in functions]
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ConversionError(
+            f"{package} failed on the original, for the comparison: {error!r}. check=False converts without it."
+        ) from error
     theirs = np.mean([result[0] for result in results]) * energy, np.mean([result[1] for result in results], axis=0) * energy / length
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.safetensors")

@@ -96,7 +96,7 @@ def convertPyG(
     """
     units = common.statedUnits(lengthUnit, energyUnit, "PyG")
     options = {"cutoff": cutoff, "mean": mean, "std": std, "scale": scale}
-    sources = list(source) if isinstance(source, (list, tuple)) else [source]
+    sources = common.sourceList(source)
     loaded = [_load(entry, options) for entry in sources]
     networks = [readNetwork(settings, tensors, where) for _, settings, tensors, where in loaded]
     kind = f"PyTorch Geometric's SchNet: {', '.join(where for _, _, _, where in loaded)}"

@@ -93,7 +93,7 @@ def convertSchNetPack(
         A part that the model format cannot express, by name; a tensor that nothing uses; units missing; a difference from the original.
     """
     units = common.statedUnits(lengthUnit, energyUnit, "SchNetPack")
-    sources = list(source) if isinstance(source, (list, tuple)) else [source]
+    sources = common.sourceList(source)
     loaded = [_load(entry) for entry in sources]
     networks = [readNetwork(module, state, energyKey, where) for module, state, where in loaded]
     kind = f"SchNetPack {_plain(loaded[0][0], 'spk_version', '2')}: {', '.join(where for _, _, where in loaded)}"
@@ -403,6 +403,8 @@ def _original(module, tensors, energyKey):
     """The original as a function (types, positions) -> (energy, forces), in double precision, with all pairs."""
     torch = common.importTorch()
     live = revive(torch, module, tensors, "schnetpack")
+    if not hasattr(live.representation, "electronic_embeddings"):
+        live.representation.electronic_embeddings = []  # saved before 2.1
     key, position, _ = _findEnergy(children(live.output_modules), energyKey, "SchNetPack model")
     cutoff = float(live.representation.cutoff_fn.cutoff)
 

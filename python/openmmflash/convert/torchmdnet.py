@@ -115,7 +115,7 @@ def convertTorchMDNet(
         energyUnit = common.readUnit(energyScale, (), "energyScale")
     units = common.readUnit(lengthUnit, common.LENGTH_UNITS, "lengthUnit"), energyUnit
     options = {"referenceEnergies": referenceEnergies, "ignoreBox": ignoreBox}
-    sources = list(source) if isinstance(source, (list, tuple)) else [source]
+    sources = common.sourceList(source)
     loaded = [_load(entry, options) for entry in sources]
     networks = [readNetwork(settings, tensors, where) for _, settings, tensors, where in loaded]
     kind = f"TorchMD-Net's graph network: {', '.join(where for _, _, _, where in loaded)}"
