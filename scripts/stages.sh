@@ -143,13 +143,20 @@ stage_lint() {
     check "clang-tidy" xargs -n 1 -P "$JOBS" clang-tidy --quiet -p build/cpp <<< "$files"
 }
 
+# ctest on a build, its output in the log and on the terminal: runCtest BUILD JUNIT_FILE OPTION...
+runCtest() {
+    local build=$1 junit=$2
+    shift 2
+    ctest --test-dir "$build" -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$junit" "$@" 2>&1 | tee /dev/fd/3
+}
+
 stage_cpp() {
     local rc=0
     useTestEnv
     configure build/cpp
     check "build with -Wall -Wextra -Werror" cmake --build build/cpp -j "$JOBS"
     rm -f "$LOGS/ctest.xml"
-    ctest --test-dir build/cpp -j "$JOBS" --timeout 600 --output-on-failure --no-tests=error --output-junit "$LOGS/ctest.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
+    runCtest build/cpp "$LOGS/ctest.xml" || rc=$?
     countJunit "$LOGS/ctest.xml" "$rc" ctest
 }
 
@@ -158,18 +165,23 @@ stage_pytest() {
     installWheel "$TEST_ENV"
     rm -f "$LOGS/pytest.xml"
     OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 timeout 2400 "$TEST_ENV/bin/python" -m pytest tests/python -q -ra -p no:cacheprovider \
-        --junitxml="$LOGS/pytest.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
+        --junitxml="$LOGS/pytest.xml" 2>&1 | tee /dev/fd/3 || rc=$?
     countJunit "$LOGS/pytest.xml" "$rc" pytest
 }
 
+# Leaks are looked for where only our own code runs: OpenMM never frees its kernel factories, nor a Context whose constructor throws.
 stage_sanitize() {
-    local rc=0
+    local rc alone='^(TestModelReader|TestReferenceEvaluator)$'
     useTestEnv
-    configure build/sanitize -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=address,undefined
+    configure build/sanitize -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1
     check "build with sanitizers" cmake --build build/sanitize -j "$JOBS"
-    rm -f "$LOGS/sanitize.xml"
-    ctest --test-dir build/sanitize -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$LOGS/sanitize.xml" > >(tee /dev/fd/3) 2>&1 || rc=$?
+    rm -f "$LOGS"/sanitize*.xml
+    rc=0
+    ASAN_OPTIONS=detect_leaks=1 runCtest build/sanitize "$LOGS/sanitize.xml" -R "$alone" || rc=$?
     countJunit "$LOGS/sanitize.xml" "$rc" ctest
+    rc=0
+    ASAN_OPTIONS=detect_leaks=0 runCtest build/sanitize "$LOGS/sanitize-openmm.xml" -E "$alone" || rc=$?
+    countJunit "$LOGS/sanitize-openmm.xml" "$rc" ctest
 }
 
 hasFuzzer() {
