@@ -65,7 +65,8 @@ template <class A> double getRms(const A& values) {
 }
 
 /** |expected - found| <= tolerance[k] for every element, NaN never passing. */
-inline void checkWithin(const std::vector<double>& expected, const std::vector<double>& found, const std::function<double(size_t)>& tolerance, const Location& where) {
+inline void checkWithin(const std::vector<double>& expected, const std::vector<double>& found, const std::function<double(size_t)>& tolerance,
+                        const Location& where) {
     if (expected.size() != found.size()) {
         std::ostringstream text;
         text << "expected " << expected.size() << " values, found " << found.size();
@@ -88,8 +89,9 @@ inline void checkWithin(const std::vector<double>& expected, const std::vector<d
         return;
     std::ostringstream text;
     text.precision(17);
-    text << failures << " of " << expected.size() << " values differ; worst is [" << worst << "] (row " << worst / 3 << ", column " << worst % 3 << " of a [n][3] array): expected "
-         << expected[worst] << ", found " << found[worst] << ", difference " << expected[worst] - found[worst] << ", allowed " << tolerance(worst);
+    text << failures << " of " << expected.size() << " values differ; worst is [" << worst << "] (row " << worst / 3 << ", column " << worst % 3
+         << " of a [n][3] array): expected " << expected[worst] << ", found " << found[worst] << ", difference " << expected[worst] - found[worst]
+         << ", allowed " << tolerance(worst);
     fail(where, text.str());
 }
 

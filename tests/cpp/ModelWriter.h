@@ -156,15 +156,18 @@ inline std::string addSchNet(SafetensorsWriter& writer, const OpenMMFlash::SchNe
         }
     };
     auto describeEnvelope = [](const std::string& key, const Envelope& envelope) {
-        std::string text = ",\"" + key + "\":" + (envelope.form == EnvelopeForm::None ? "\"none\"" : envelope.form == EnvelopeForm::Cosine ? "\"cosine\"" : "\"mollifier\"");
+        std::string text = ",\"" + key + "\":" +
+                           (envelope.form == EnvelopeForm::None     ? "\"none\""
+                            : envelope.form == EnvelopeForm::Cosine ? "\"cosine\""
+                                                                    : "\"mollifier\"");
         if (envelope.lower != 0)
             text += ",\"" + key + "_lower\":" + SafetensorsWriter::number(envelope.lower);
         return text;
     };
     const SchNetMember& member = net.members.at(0);
-    std::string text = "\"cutoff\":" + SafetensorsWriter::number(net.cutoff) + ",\"num_blocks\":" + std::to_string(member.blocks.size()) + ",\"hidden_channels\":" + std::to_string(H) +
-                       ",\"num_filters\":" + std::to_string(net.filters) + ",\"num_basis\":" + std::to_string(R) + ",\"activation\":" + nameActivation(net.activation) +
-                       ",\"readout_activation\":" + nameActivation(net.readoutActivation);
+    std::string text = "\"cutoff\":" + SafetensorsWriter::number(net.cutoff) + ",\"num_blocks\":" + std::to_string(member.blocks.size()) +
+                       ",\"hidden_channels\":" + std::to_string(H) + ",\"num_filters\":" + std::to_string(net.filters) + ",\"num_basis\":" + std::to_string(R) +
+                       ",\"activation\":" + nameActivation(net.activation) + ",\"readout_activation\":" + nameActivation(net.readoutActivation);
     text += std::string(",\"radial_basis\":") + (net.basis == RadialBasis::Gaussian ? "\"gaussian\"" : "\"exp_normal\"");
     if (net.basis == RadialBasis::ExpNormal)
         text += ",\"basis_alpha\":" + SafetensorsWriter::number(net.basisAlpha) + ",\"basis_lower\":" + SafetensorsWriter::number(net.basisLower);
@@ -178,7 +181,9 @@ inline std::string addSchNet(SafetensorsWriter& writer, const OpenMMFlash::SchNe
 
 /** The ani tensors; returns the hyperparameters as the inside of a JSON object. */
 inline std::string addAni(SafetensorsWriter& writer, const OpenMMFlash::AniSpec& net, const std::vector<OpenMMFlash::ParticleType>& types) {
-    auto addConstants = [&](const std::string& name, const std::vector<double>& values) { writer.addReal("aev." + name, {static_cast<int>(values.size())}, values); };
+    auto addConstants = [&](const std::string& name, const std::vector<double>& values) {
+        writer.addReal("aev." + name, {static_cast<int>(values.size())}, values);
+    };
     addConstants("radial.eta", net.radialEta);
     addConstants("radial.shift", net.radialShift);
     addConstants("angular.eta", net.angularEta);
@@ -225,17 +230,20 @@ inline SafetensorsWriter makeModelWriter(const OpenMMFlash::ModelSpec& model, co
     const bool hasEnergies = std::any_of(model.typeEnergies.begin(), model.typeEnergies.end(), [](double x) { return x != 0; });
     if (ani || hasEnergies)
         writer.addReal("type_energies", {T}, model.typeEnergies);
-    std::string hyperparameters = ani ? addAni(writer, std::get<AniSpec>(model.network), model.types) : addSchNet(writer, std::get<SchNetSpec>(model.network), T);
+    std::string hyperparameters =
+        ani ? addAni(writer, std::get<AniSpec>(model.network), model.types) : addSchNet(writer, std::get<SchNetSpec>(model.network), T);
     if (model.repulsion) {
         const double cutoff = model.repulsion->cutoff;
-        hyperparameters += ",\"repulsion\":{\"exponent\":" + std::to_string(model.repulsion->exponent) + ",\"cutoff\":" + (cutoff == 0 ? "null" : SafetensorsWriter::number(cutoff)) + "}";
+        hyperparameters += ",\"repulsion\":{\"exponent\":" + std::to_string(model.repulsion->exponent) +
+                           ",\"cutoff\":" + (cutoff == 0 ? "null" : SafetensorsWriter::number(cutoff)) + "}";
         writer.addReal("repulsion.sigma", {T, T}, model.repulsion->sigma);
     }
     writer.setMetadata("hyperparameters", "{" + hyperparameters + "}");
     if (!model.priors.empty()) {
         std::string priors = "[";
         for (const PriorTable& prior : model.priors) {
-            priors += (priors.size() > 1 ? "," : "") + ("{\"name\":" + SafetensorsWriter::quote(prior.name)) + ",\"form\":" + SafetensorsWriter::quote(prior.form) + "}";
+            priors += (priors.size() > 1 ? "," : "") + ("{\"name\":" + SafetensorsWriter::quote(prior.name)) +
+                      ",\"form\":" + SafetensorsWriter::quote(prior.form) + "}";
             const int rows = static_cast<int>(prior.types.size()) / prior.arity;
             writer.addIntegers("priors." + prior.name + ".types", {rows, prior.arity}, prior.types);
             writer.addReal("priors." + prior.name + ".parameters", {rows, prior.numParameters}, prior.parameters);

@@ -22,8 +22,7 @@ namespace OpenMMFlashTests {
 /** The same numbers on every machine, unlike the distributions of <random>. */
 class Random {
 public:
-    explicit Random(std::uint64_t seed) : engine(seed) {
-    }
+    explicit Random(std::uint64_t seed) : engine(seed) {}
     double uniform(double low, double high) {
         return low + (high - low) * (static_cast<double>(engine() >> 11) * 0x1.0p-53);
     }
@@ -117,7 +116,8 @@ inline OpenMMFlash::ModelSpec makeSchNet(std::uint64_t seed, const SchNetOptions
         if (options.neighborEmbedding)
             m.neighborEmbedding = NeighborEmbedding{random.values(T * H, -1, 1), makeLinear(random, H, R), makeLinear(random, H, 2 * H)};
         for (int b = 0; b < options.numBlocks; b++)
-            m.blocks.push_back({makeLinear(random, F, R), makeLinear(random, F, F, options.filterBias), makeLinear(random, F, H, false), makeLinear(random, H, F), makeLinear(random, H, H)});
+            m.blocks.push_back({makeLinear(random, F, R), makeLinear(random, F, F, options.filterBias), makeLinear(random, F, H, false),
+                                makeLinear(random, H, F), makeLinear(random, H, H)});
         m.readout = {makeLinear(random, 6, H), makeLinear(random, 5, 6), makeLinear(random, 1, 5, options.readoutBias)};
         net.members.push_back(m);
     }
@@ -184,7 +184,8 @@ inline OpenMMFlash::Repulsion makeRepulsion(std::uint64_t seed, int numTypes, in
 /** One model of every dialect and option. */
 inline std::vector<NamedModel> makeRandomModels() {
     using namespace OpenMMFlash;
-    const Envelope none = {EnvelopeForm::None, 0}, cosine = {EnvelopeForm::Cosine, 0}, lowerCosine = {EnvelopeForm::Cosine, 1.4}, mollifier = {EnvelopeForm::Mollifier, 0};
+    const Envelope none = {EnvelopeForm::None, 0}, cosine = {EnvelopeForm::Cosine, 0}, lowerCosine = {EnvelopeForm::Cosine, 1.4},
+                   mollifier = {EnvelopeForm::Mollifier, 0};
     std::vector<NamedModel> models;
     auto addSchNet = [&](const std::string& name, const std::function<void(SchNetOptions&)>& choose) {
         SchNetOptions options;
@@ -307,8 +308,8 @@ inline BoxVectors makeTriclinicBox(double size) {
  * Particles at random places, none closer to another (or to another's image) than minDistance. In a box they are spread over
  * several images of it; without a box they fill a cube of edge `size`.
  */
-inline Configuration makeConfiguration(std::uint64_t seed, const OpenMMFlash::ModelSpec& model, int numParticles, double size, const std::optional<BoxVectors>& box,
-                                       double minDistance = 0.9) {
+inline Configuration makeConfiguration(std::uint64_t seed, const OpenMMFlash::ModelSpec& model, int numParticles, double size,
+                                       const std::optional<BoxVectors>& box, double minDistance = 0.9) {
     Random random(seed);
     Configuration configuration;
     configuration.box = box;

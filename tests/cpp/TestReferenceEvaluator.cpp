@@ -140,7 +140,8 @@ void testReversePairs() {
         const std::vector<ReferencePair> directed = findReferencePairs(c.positions, 3, c.box);
         for (const ReferencePair& pair : directed)
             CHECK_EQUAL(1, std::count_if(directed.begin(), directed.end(), [&](const ReferencePair& other) {
-                            return other.receiver == pair.sender && other.sender == pair.receiver && other.r == pair.r && other.d[0] == -pair.d[0] && other.d[1] == -pair.d[1] && other.d[2] == -pair.d[2];
+                            return other.receiver == pair.sender && other.sender == pair.receiver && other.r == pair.r && other.d[0] == -pair.d[0] &&
+                                   other.d[1] == -pair.d[1] && other.d[2] == -pair.d[2];
                         }));
         CHECK_EQUAL(directed.size(), 2 * takeUnorderedPairs(directed).size());
     }
@@ -201,10 +202,13 @@ void testWrongConfigurations() {
     auto run = [&](const std::vector<Position>& positions, const std::optional<Box>& box) {
         evaluateReference(model, std::vector<int>(positions.size(), 1), positions, box, {});
     };
-    CHECK_THROWS(FlashEvaluationError, run({{0, 0, 0}, {1.5, 2.5, 3.5}, {1.5, 2.5, 3.5}}, {}), "same position", "particle 1 at (1.5, 2.5, 3.5) and particle 2 at (1.5, 2.5, 3.5)");
+    CHECK_THROWS(FlashEvaluationError, run({{0, 0, 0}, {1.5, 2.5, 3.5}, {1.5, 2.5, 3.5}}, {}), "same position",
+                 "particle 1 at (1.5, 2.5, 3.5) and particle 2 at (1.5, 2.5, 3.5)");
     CHECK_THROWS(FlashEvaluationError, run({{1, 1, 1}, {1, 1, 1 + 1e-12}}, {}), "same position", "particle 0", "particle 1");
-    CHECK_THROWS(FlashEvaluationError, run({{1, 1, 1}, {9, 1, 1}}, BoxVectors{{{4, 0, 0}, {0, 4, 0}, {0, 0, 4}}}), "periodic images", "particle 0 at (1, 1, 1) and particle 1 at (9, 1, 1)");
-    CHECK_THROWS(FlashEvaluationError, run({{0.1, 0.2, 0.3}, {0.1 + 1e4 * 4.1, 0.2, 0.3}}, BoxVectors{{{4.1, 0, 0}, {0, 4.1, 0}, {0, 0, 4.1}}}), "same position");
+    CHECK_THROWS(FlashEvaluationError, run({{1, 1, 1}, {9, 1, 1}}, BoxVectors{{{4, 0, 0}, {0, 4, 0}, {0, 0, 4}}}), "periodic images",
+                 "particle 0 at (1, 1, 1) and particle 1 at (9, 1, 1)");
+    CHECK_THROWS(FlashEvaluationError, run({{0.1, 0.2, 0.3}, {0.1 + 1e4 * 4.1, 0.2, 0.3}}, BoxVectors{{{4.1, 0, 0}, {0, 4.1, 0}, {0, 0, 4.1}}}),
+                 "same position");
     for (double bad : {nan, infinity, -infinity, 1e200})
         for (int k = 0; k < 3; k++) {
             std::vector<Position> positions = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}};
@@ -226,7 +230,8 @@ void testWrongConfigurations() {
         fail(FLASH_HERE, "no exception was thrown");
     }
     catch (const FlashEvaluationError& error) {
-        CHECK_EQUAL(std::string("two particles are at the same position: particle 108 at (1.5, 2.5, 3.5) nm and particle 5 at (1.5, 2.5, 3.5) nm"), error.describe({7, 108, 5}, 0.1, "nm"));
+        CHECK_EQUAL(std::string("two particles are at the same position: particle 108 at (1.5, 2.5, 3.5) nm and particle 5 at (1.5, 2.5, 3.5) nm"),
+                    error.describe({7, 108, 5}, 0.1, "nm"));
         CHECK_EQUAL(2u, error.getParticles().size());
         CHECK_EQUAL(25.0, error.getPositions()[1][1]);
     }
@@ -235,7 +240,8 @@ void testWrongConfigurations() {
 // ---- energies and gradients ----
 
 void testActivations() {
-    for (Activation activation : {Activation::Tanh, Activation::ShiftedSoftplus, Activation::Softplus, Activation::Silu, Activation::Sigmoid, Activation::Mish}) {
+    for (Activation activation :
+         {Activation::Tanh, Activation::ShiftedSoftplus, Activation::Softplus, Activation::Silu, Activation::Sigmoid, Activation::Mish}) {
         for (double x = -15; x <= 15; x += 0.37) {
             const ValueAndDerivative f = evaluateActivation(activation, x);
             CHECK_CLOSE(activationFunction(activation, x), f.value, 1e-8, 1e-15);
@@ -282,7 +288,8 @@ void testGradient() {
         // One particle and its own images: they move together, nothing depends on its position.
         const bool constant = c.types.size() == 1;
         CHECK(constant || getRms(result.gradient) > 1e-3);
-        CHECK_CLOSE_TO_RMS(result.gradient, differentiate([&](const Configuration& moved) { return getEnergy(evaluate(model, moved)); }, c), 1e-6, constant ? 1e-9 : 0);
+        CHECK_CLOSE_TO_RMS(result.gradient, differentiate([&](const Configuration& moved) { return getEnergy(evaluate(model, moved)); }, c), 1e-6,
+                           constant ? 1e-9 : 0);
     });
 }
 

@@ -135,7 +135,8 @@ inline double getTextbookEnergy(const OpenMMFlash::SchNetSpec& net, const OpenMM
         for (const Neighbor& neighbor : neighbors[i]) {
             if (neighbor.j == i)
                 continue;
-            const Values other = row(member.neighborEmbedding->embedding, configuration.types[neighbor.j]), w = multiply(member.neighborEmbedding->projection, basis(neighbor.r));
+            const Values other = row(member.neighborEmbedding->embedding, configuration.types[neighbor.j]),
+                         w = multiply(member.neighborEmbedding->projection, basis(neighbor.r));
             for (int c = 0; c < H; c++)
                 sum[c] += other[c] * w[c] * envelopeFunction(net.filterEnvelope, net.cutoff, neighbor.r);
         }
@@ -164,7 +165,8 @@ inline double getTextbookEnergy(const OpenMMFlash::SchNetSpec& net, const OpenMM
 }
 
 /** Network energy of one member, without type energies. */
-inline double getTextbookEnergy(const OpenMMFlash::AniSpec& net, const std::vector<std::vector<OpenMMFlash::Linear>>& networks, const Configuration& configuration) {
+inline double getTextbookEnergy(const OpenMMFlash::AniSpec& net, const std::vector<std::vector<OpenMMFlash::Linear>>& networks,
+                                const Configuration& configuration) {
     const double pi = 3.14159265358979323846;
     const int n = static_cast<int>(configuration.types.size()), T = static_cast<int>(networks.size());
     auto fc = [&](double r, double R) { return r < R ? 0.5 * (std::cos(pi * r / R) + 1) : 0.0; };
@@ -202,7 +204,8 @@ inline double getTextbookEnergy(const OpenMMFlash::AniSpec& net, const std::vect
                                     }
                                 aev.push_back(sum); // 2 times one half
                             }
-        energy += perceptron(networks[configuration.types[i]], aev, [&](double x) { return std::max(0.0, x) + std::min(0.0, net.celuAlpha * (std::exp(x / net.celuAlpha) - 1)); });
+        energy += perceptron(networks[configuration.types[i]], aev,
+                             [&](double x) { return std::max(0.0, x) + std::min(0.0, net.celuAlpha * (std::exp(x / net.celuAlpha) - 1)); });
     }
     return energy;
 }
@@ -226,7 +229,8 @@ inline Values getTextbookEnergies(const OpenMMFlash::ModelSpec& model, const Con
 }
 
 /** The pair prior: half of the sum over all ordered pairs and images. */
-inline double getTextbookRepulsion(const OpenMMFlash::ModelSpec& model, const Configuration& configuration, const std::vector<std::pair<int, int>>& exclusions) {
+inline double getTextbookRepulsion(const OpenMMFlash::ModelSpec& model, const Configuration& configuration,
+                                   const std::vector<std::pair<int, int>>& exclusions) {
     const OpenMMFlash::Repulsion& repulsion = *model.repulsion;
     const double cutoff = repulsion.cutoff;
     double energy = 0;
