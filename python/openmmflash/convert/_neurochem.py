@@ -153,6 +153,8 @@ def _readNetwork(path, symbol):
         text = decompressor.decompress(data[start + 2 :], _MAX_TEXT).rstrip(b"\0").decode("ascii")
     except (OSError, ValueError) as error:
         raise ConversionError(f"{path} is not a NeuroChem network: after '<n>=' it should have bzip2-compressed text ({error}).") from None
+    if not decompressor.eof:
+        raise ConversionError(f"{path} is truncated, or has more than {_MAX_TEXT} bytes of text, which no network needs.")
     head = re.match(r"\s*inputsize\s*=\s*(\d+)\s*;\s*atom_net\s+(\w+)\s*\$", text)
     if not head or head[2] != symbol:
         raise ConversionError(f"{path} should begin with 'inputsize=...; atom_net {symbol} $'; it begins with '{text[:40]!r}'.")
