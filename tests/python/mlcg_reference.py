@@ -43,7 +43,7 @@ def evaluate(context, positions):
 
 def evaluateInKcal(context, positions):
     """Energy (kcal/mol) and forces (kcal/mol/A) at positions in A."""
-    energy, forces = evaluate(context, np.asarray(positions) * LENGTH)
+    energy, forces = evaluate(context, np.asarray(positions, dtype=np.float64) * LENGTH)
     return energy / ENERGY, forces / FORCE
 
 
@@ -56,3 +56,16 @@ def checkAgreement(found, expected, energyTolerance=1e-10, forceTolerance=1e-9):
         index = np.unravel_index(np.argmax(np.where(np.isnan(difference), np.inf, difference)), difference.shape)
         allowed = forceTolerance * np.sqrt((forces0**2).mean())
         assert difference[index] <= allowed, f"force {index} is {forces[index]!r}, expected {forces0[index]!r} within {allowed:.1e}"
+
+
+class Stored:
+    """A stand-in for a module of torch as the converter sees one: its class's name and what it stores."""
+
+    def __init__(self, children, tensors, attributes):
+        self.__dict__.update(attributes, _parameters=tensors or {}, _buffers={}, _modules=children or {})
+
+
+def stored(kind, /, children=None, tensors=None, **attributes):
+    """An object of the class with this full name."""
+    module, _, short = kind.rpartition(".")
+    return type(short, (Stored,), {"__module__": module})(children, tensors, attributes)

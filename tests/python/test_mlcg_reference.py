@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from mlcg_reference import checkAgreement, convert, evaluateInKcal, forcesOnly, referenceContext
+from mlcg_reference import checkAgreement, convert, evaluateInKcal, forcesOnly, referenceContext, stored
 
 import openmmflash
 from openmmflash import FlashModel
@@ -129,18 +129,6 @@ class TestFiveBeads:
             energy = sum(reference[key][f] for key in keys)
             forces = reference["forces_kcal_mol_A/SchNet"][f] + reference["forces_kcal_mol_A/priors"][f]
             checkAgreement(evaluateInKcal(context, positions), (energy, forces))
-
-
-class Stored:
-    """A stand-in for a module of torch as the converter sees one: its class's name and what it stores."""
-
-    def __init__(self, children=None, tensors=None, **attributes):
-        self.__dict__.update(attributes, _parameters=tensors or {}, _buffers={}, _modules=children or {})
-
-
-def stored(name, children=None, tensors=None, **attributes):
-    module, _, short = name.rpartition(".")
-    return type(short, (Stored,), {"__module__": module})(children, tensors, **attributes)
 
 
 def networkFromWeights(reference):

@@ -52,7 +52,10 @@ def _shifted(prior, where):
 
 
 def _dihedral(prior, where):
-    return [_dense(prior, "v_0", where), *_dense(prior, "k1s", where), *_dense(prior, "k2s", where)]
+    sines, cosines = _dense(prior, "k1s", where), _dense(prior, "k2s", where)
+    if len(sines) != len(cosines):
+        raise ConversionError(f"{where}: {len(sines)} coefficients k1 and {len(cosines)} k2; there must be as many of both.")
+    return [_dense(prior, "v_0", where), *sines, *cosines]
 
 
 def _quarticCosine(prior, where):
@@ -110,6 +113,11 @@ def readPriors(priors, source, notes):
             tables.append(_readTyped(name, prior, *READERS[kind], where, notes))
         else:
             raise ConversionError(f"{where} is {fullName(prior)}; supported are {', '.join((*READERS, *sorted(STATIC)))}.")
+        if tables[-1].form == "harmonic_improper":
+            notes.append(
+                f"Prior {name!r}: phi - x0 is taken in (-pi, pi] here. mlcg does not, and its energy jumps where phi passes 180 degrees; the "
+                f"two differ only where they are more than 180 degrees apart."
+            )
     return tables
 
 

@@ -79,7 +79,7 @@ def _readOne(item, tables, pairPrior, offsets, lengthUnit, massUnit, where, note
         if content.get(key) is None:
             raise ConversionError(f"{where} has no '{key}'; it has {', '.join(content)}.")
     positions = toArray(content["pos"]).astype(np.float64) * lengthUnit
-    types = toArray(content["atom_types"]).astype(np.int64)
+    types = toArray(content["atom_types"]).astype(np.int64).reshape(-1)
     counts = toArray(content["n_atoms"]).reshape(-1) if content.get("n_atoms") is not None else [len(types)]
     if len(counts) != 1 or positions.shape != (len(types), 3):
         raise ConversionError(
@@ -92,9 +92,10 @@ def _readOne(item, tables, pairPrior, offsets, lengthUnit, massUnit, where, note
     unused = sorted(set(lists) - set(terms) - ({pairPrior.name} if pairPrior else set()) - {"SchNet"})
     if unused:
         _note(notes, f"The structures have interaction lists of priors that the model lacks; they are left out: {', '.join(unused)}.")
+    structure = Structure(positions, types, None, masses, _box(content, lengthUnit, where), None, exclusions, terms, where)
     for table in tables:
         _checkTypes(table, terms[table.name], types, where)
-    return Structure(positions, types, None, masses, _box(content, lengthUnit, where), None, exclusions, terms, where)
+    return structure
 
 
 def _indexMapping(lists, name, arity, where):
@@ -135,6 +136,8 @@ def _exclusions(lists, pairPrior, types, where, notes):
     n = len(types)
     if pairs.size and (pairs.min() < 0 or pairs.max() >= n):
         raise ConversionError(f"{where}: the list of {pairPrior.name!r} has the index {pairs.max()}; there are {n} particles.")
+    if types.min() < 0 or types.max() >= len(pairPrior.values):
+        raise ConversionError(f"{where} uses type {types.max()}; the network's embedding knows the types 0 to {len(pairPrior.values) - 1}.")
     listed = np.zeros((n, n), dtype=np.int64)
     np.add.at(listed, tuple(pairs.T), 1)
     if np.diag(listed).any() or listed.max(initial=0) > 1:

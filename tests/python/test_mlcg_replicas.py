@@ -1,0 +1,62 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Eight replicas of C-alpha chignolin in one Context. tests/physics/chignolin_replicas.py is the long version (20,000 steps)."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlcg_reference import convert, evaluate, referenceContext
+
+import openmmflash
+from openmmflash.system import tilePositions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "physics"))
+import chignolin_replicas
+
+SOURCE = "models/mlcg/schnet_cln_ca_specialized_model_and_config.pt"
+REPLICAS = 8
+
+
+@pytest.fixture(scope="module")
+def molecule(shared, tmp_path_factory):
+    _, model, (structure,) = convert(shared / SOURCE, tmp_path_factory.mktemp("chignolin"))
+    return model, structure
+
+
+def testReplicasAgreeWithSingleContexts(shared, molecule):
+    """Energies of groups and forces, from 24 frames of a simulation by mlcg, taken as replicas in turn."""
+    model, structure = molecule
+    frames = np.load(shared / "reference/cln_ca_schnet_priors.npz")["positions_A"] / 10
+    system = openmmflash.createSystem(structure, model, replicas=REPLICAS)
+    assert system.getNumParticles() == REPLICAS * 10
+    context, single = referenceContext(system), referenceContext(openmmflash.createSystem(structure, model))
+    (force,) = [openmmflash.FlashForce.cast(f) for f in system.getForces() if openmmflash.FlashForce.isinstance(f)]
+    for start in range(0, len(frames), REPLICAS):
+        group = frames[start : start + REPLICAS]
+        energy, forces = evaluate(context, tilePositions(group, REPLICAS))
+        alone = [evaluate(single, frame) for frame in group]
+        assert energy == pytest.approx(sum(e for e, _ in alone), rel=1e-13)
+        np.testing.assert_allclose(forces, np.concatenate([f for _, f in alone]), atol=1e-9)
+        assert list(force.getGroups()) == list(range(REPLICAS)) and len(force.getGroupEnergies(context)) == REPLICAS
+
+
+def testReplicasDoNotFeelEachOther(molecule):
+    """Moving one replica changes no force on the others, wherever it goes: on top of another one, too."""
+    model, structure = molecule
+    context = referenceContext(openmmflash.createSystem(structure, model, replicas=3))
+    positions = tilePositions(structure.positions, 3)
+    _, before = evaluate(context, positions)
+    positions[10:20] = positions[:10] + 0.01 * np.random.default_rng(1).normal(size=(10, 3))
+    _, after = evaluate(context, positions)
+    np.testing.assert_array_equal(np.delete(after, np.s_[10:20], axis=0), np.delete(before, np.s_[10:20], axis=0))
+    assert np.abs(after[10:20] - before[10:20]).max() > 1
+
+
+def testShortSimulation(shared):
+    """300 steps with equilibration: no NaN, bonds in place, forces as in single Contexts. Means of so short a run have wide limits, which are computed."""
+    results = chignolin_replicas.runReplicas(shared, steps=200, equilibration=100, interval=10)
+    assert len(results) == 4
+    for right, text in results:
+        assert right, text
