@@ -44,7 +44,9 @@ def evaluate(context, positions):
     return state.getPotentialEnergy()._value, np.array(state.getForces(asNumpy=True)._value)
 
 
-def runReplicas(shared, steps=20000, replicas=8, platform="Reference", equilibration=2000, interval=50, seed=2026, log=None):
+def runReplicas(
+    shared, steps=20000, replicas=8, platform="Reference", equilibration=2000, interval=50, minimization=200, seed=2026, log=None
+):
     """Run the simulation and measure.
 
     Parameters
@@ -57,6 +59,8 @@ def runReplicas(shared, steps=20000, replicas=8, platform="Reference", equilibra
         Steps before anything is measured.
     interval : int
         Steps between measurements.
+    minimization : int
+        Largest number of iterations of the minimiser at the start.
     log : file, optional
         Where progress is written.
 
@@ -75,7 +79,7 @@ def runReplicas(shared, steps=20000, replicas=8, platform="Reference", equilibra
     integrator.setRandomNumberSeed(seed)
     context = openmm.Context(system, integrator, platform)
     context.setPositions(tilePositions(structure.positions, replicas))
-    openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
+    openmm.LocalEnergyMinimizer.minimize(context, 10.0, minimization)
     context.setVelocitiesToTemperature(TEMPERATURE, seed + 1)
     integrator.step(equilibration)
     bonds = structure.terms["bonds"].particles

@@ -55,8 +55,8 @@ def testReplicasDoNotFeelEachOther(molecule):
 
 
 def testShortSimulation(shared):
-    """300 steps with equilibration: no NaN, bonds in place, forces as in single Contexts. Means of so short a run have wide limits, which are computed."""
-    results = chignolin_replicas.runReplicas(shared, steps=200, equilibration=100, interval=10)
+    """150 steps: no NaN, bonds in place, forces as in single Contexts; the mean temperature within the wide limits of so short a run."""
+    results = chignolin_replicas.runReplicas(shared, steps=100, equilibration=50, interval=5, minimization=20)
     assert len(results) == 4
     for right, text in results:
         assert right, text

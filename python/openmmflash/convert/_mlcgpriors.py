@@ -115,8 +115,8 @@ def readPriors(priors, source, notes):
             raise ConversionError(f"{where} is {fullName(prior)}; supported are {', '.join((*READERS, *sorted(STATIC)))}.")
         if tables[-1].form == "harmonic_improper":
             notes.append(
-                f"Prior {name!r}: phi - x0 is taken in (-pi, pi] here. mlcg does not, and its energy jumps where phi passes 180 degrees; the "
-                f"two differ only where they are more than 180 degrees apart."
+                f"Prior {name!r}: phi - x0 is taken in (-pi, pi] here. mlcg does not, and its energy jumps where phi passes 180 degrees; "
+                f"the two differ only where they are more than 180 degrees apart."
             )
     return tables
 
