@@ -78,3 +78,10 @@ makeVenv() {
 finishVenv() {
     printf '%s' "$2" > "$1/.key"
 }
+
+# Warnings of pip are dropped, errors are not: pipInstall ENVIRONMENT ARGUMENT...
+pipInstall() {
+    local folder=$1
+    shift
+    "$folder/bin/python" -m pip install -qq "$@"
+}

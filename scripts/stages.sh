@@ -76,11 +76,11 @@ setUpTests() {
         return
     fi
     say "installing into .venv-test: tests/python/requirements.txt, $TORCH, $TORCHANI and tests/python/requirements-peers.txt"
-    "$TEST_ENV/bin/python" -m pip install --quiet -r "$ROOT/tests/python/requirements.txt"
-    "$TEST_ENV/bin/python" -m pip install --quiet "$TORCH"
-    "$TEST_ENV/bin/python" -m pip install --quiet --no-deps "$TORCHANI"
+    pipInstall "$TEST_ENV" -r "$ROOT/tests/python/requirements.txt"
+    pipInstall "$TEST_ENV" "$TORCH"
+    pipInstall "$TEST_ENV" --no-deps "$TORCHANI"
     if [ -e "$ROOT/tests/python/requirements-peers.txt" ]; then
-        "$TEST_ENV/bin/python" -m pip install --quiet --no-deps -r "$ROOT/tests/python/requirements-peers.txt"
+        pipInstall "$TEST_ENV" --no-deps -r "$ROOT/tests/python/requirements-peers.txt"
     fi
     finishVenv "$TEST_ENV" "$key"
 }
@@ -117,8 +117,8 @@ installWheel() {
     buildWheel || return
     digest=$(sha256sum "$WHEEL")
     if [ "$(cat "$1/.wheel" 2> /dev/null)" != "$digest" ]; then
-        "$1/bin/python" -m pip install --quiet "$WHEEL" || return
-        "$1/bin/python" -m pip install --quiet --force-reinstall --no-deps "$WHEEL" || return
+        pipInstall "$1" "$WHEEL" || return
+        pipInstall "$1" --force-reinstall --no-deps "$WHEEL" || return
         printf '%s' "$digest" > "$1/.wheel"
     fi
 }
@@ -221,7 +221,7 @@ stage_example() {
     useTestEnv
     [ -x "$WHEEL_ENV/bin/python" ] || "$PYTHON" -m venv "$WHEEL_ENV"
     installWheel "$WHEEL_ENV"
-    "$WHEEL_ENV/bin/python" -m pip install --quiet --no-deps "$TORCHANI"
+    pipInstall "$WHEEL_ENV" --no-deps "$TORCHANI"
     check "convert ANI-1x without torch" "$WHEEL_ENV/bin/openmm-flash" convert ani1x -o build/ani1x.safetensors
     rm -rf build/example
     check "configure the C++ example" cmake -S examples/cpp -B build/example -G Ninja -DPython_EXECUTABLE="$WHEEL_ENV/bin/python"
