@@ -85,7 +85,8 @@ def testConvertedOnceAndAgainWhenChanged(places, capsys):
     assert findModel("ani2x") == path and path.stat().st_mtime_ns == stamp and capsys.readouterr().err == ""
     one = loadModel("ani2x", members=[1])
     assert one.getName() == "ani2x_1" and one.getNumMembers() == 1 and len(list(path.parent.iterdir())) == 2
-    (folder / "sae_linfit.dat").write_text("H,0=-0.25\nC,1=-38\n")
+    text = (folder / "sae_linfit.dat").read_text()
+    (folder / "sae_linfit.dat").write_text(text.replace("-0.5978583943827134", "-0.2500000000000000"))  # as long as before
     assert findModel("ani2x") != path
     assert loadModel("ani2x").getTypeEnergy(0) == pytest.approx(-0.25 * 2625.4996394798254, rel=1e-14)
 
@@ -140,7 +141,7 @@ def testPathsAndUnknownNames(places, monkeypatch):
 
 def testWheel(tmp_path, monkeypatch):
     """ANI-1x from the installed package, as README's first command takes it."""
-    if importlib.util.find_spec("torchani") is None or not wheelFolder().is_dir():
+    if wheelFolder() is None:
         pytest.skip("needs the wheel of torchani==2.2.4 (--no-deps is enough): not installed")
     monkeypatch.setenv("OPENMMFLASH_CACHE", str(tmp_path / "cache"))
     model = loadModel("ani1x")

@@ -327,7 +327,7 @@ def _check(report, data, source, model, members):
         report.check = f"not compared with TorchANI: it cannot be imported ({type(error).__name__}: {error})"
         return
     types, positions = checkStructure(len(model.symbols))
-    live = _isModule(source)
+    live = _isModule(source) and members is None  # some members of a live ensemble are built anew, of what was read
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
