@@ -60,7 +60,7 @@ def runReplicas(
     interval : int
         Steps between measurements.
     minimization : int
-        Largest number of iterations of the minimiser at the start.
+        Largest number of iterations of the minimiser at the start; 0: none, the structure is a frame of a simulation.
     log : file, optional
         Where progress is written.
 
@@ -79,7 +79,8 @@ def runReplicas(
     integrator.setRandomNumberSeed(seed)
     context = openmm.Context(system, integrator, platform)
     context.setPositions(tilePositions(structure.positions, replicas))
-    openmm.LocalEnergyMinimizer.minimize(context, 10.0, minimization)
+    if minimization:
+        openmm.LocalEnergyMinimizer.minimize(context, 10.0, minimization)
     context.setVelocitiesToTemperature(TEMPERATURE, seed + 1)
     integrator.step(equilibration)
     bonds = structure.terms["bonds"].particles
