@@ -44,6 +44,8 @@ class LoadedStructure:
     """openmm.app.Topology, where the file has residues and names."""
     molecule: structurefile.Structure | None = None
     """The same particles as a structure file has them, where there is no topology: types or symbols, masses, groups, interaction lists."""
+    numFrames: int = 1
+    """Frames that the file has."""
     frames: np.ndarray | None = None
     """[frames, n, 3] nm, where an npz file has several."""
     rotation: np.ndarray | None = None
@@ -82,7 +84,7 @@ def loadStructure(path, frame=None):
         PDB, PDBx/mmCIF, XYZ or extended XYZ (positions and lattice in Angstrom), or npz (docs/structure-format.md). The suffix says
         which; where it does not, the content.
     frame : int, optional
-        Which frame of a file with several, from 0; negative numbers count from the end. Without it, the first, and a note says so.
+        Which frame of a file with several, from 0; negative numbers count from the end. Without it, the first.
 
     Returns
     -------
@@ -184,10 +186,8 @@ def describeBox(box):
     return text
 
 
-def _pickFrame(path, number, frame, notes):
+def _pickFrame(path, number, frame):
     if frame is None:
-        if number > 1:
-            notes.append(f"The file has {number} frames; the first is used (--frame chooses).")
         return 0
     if not -number <= frame < number:
         raise StructureError(f"{path} has no frame {frame}; it has {number} (0 to {number - 1}).")
@@ -198,12 +198,12 @@ def _fromTopology(path, file, frame, notes):
     from openmm import unit
 
     number = file.getNumFrames()
-    positions = file.getPositions(asNumpy=True, frame=_pickFrame(path, number, frame, notes))
+    positions = file.getPositions(asNumpy=True, frame=_pickFrame(path, number, frame))
     positions = np.array(positions.value_in_unit(unit.nanometer), dtype=float).reshape(-1, 3)
     topology = file.topology
     if len(positions) != topology.getNumAtoms():
         raise StructureError(f"{path}: the chosen frame has {len(positions)} atoms, the first one has {topology.getNumAtoms()}.")
-    structure = LoadedStructure(source=path, positions=positions, topology=topology, notes=notes)
+    structure = LoadedStructure(source=path, positions=positions, topology=topology, numFrames=number, notes=notes)
     vectors = topology.getPeriodicBoxVectors()
     if vectors is not None:
         box = np.array([list(v) for v in vectors.value_in_unit(unit.nanometer)])
@@ -329,7 +329,7 @@ def _readXyz(path, frame):
         raise StructureError(f"{path} cannot be read as (extended) XYZ: {str(error) or type(error).__name__}") from error
     if not frames:
         raise StructureError(f"{path} has no frame.")
-    atoms = frames[_pickFrame(path, len(frames), frame, notes)]
+    atoms = frames[_pickFrame(path, len(frames), frame)]
     unknown = [i for i, number in enumerate(atoms.numbers) if number == 0]
     if unknown:
         raise StructureError(f"{path}: atom {unknown[0]} has no element ('X'); name an element of the periodic table.")
@@ -347,13 +347,16 @@ def _readXyz(path, frame):
     elif np.any(np.array(atoms.cell)):
         notes.append("The file has a Lattice but pbc is F F F: no periodic box is used.")
     molecule = structurefile.Structure(positions, symbols=atoms.get_chemical_symbols(), box=box, source=path)
-    return LoadedStructure(source=path, positions=molecule.positions, box=box, molecule=molecule, rotation=rotation, notes=notes)
+    return LoadedStructure(
+        source=path, positions=molecule.positions, box=box, molecule=molecule, rotation=rotation, numFrames=len(frames), notes=notes
+    )
 
 
 def _readNpz(path, frame):
-    molecule, notes = structurefile.readStructure(path), []
+    molecule = structurefile.readStructure(path)
     frames = molecule.positions if molecule.numFrames > 1 else None
-    molecule.positions = molecule.getPositions(_pickFrame(path, molecule.numFrames, frame, notes))
+    molecule.positions = molecule.getPositions(_pickFrame(path, molecule.numFrames, frame))
     if molecule.box is not None:
         molecule.box = standardBox(molecule.box, path)[0]
-    return LoadedStructure(source=path, positions=molecule.positions, box=molecule.box, molecule=molecule, frames=frames, notes=notes)
+    number = 1 if frames is None else len(frames)
+    return LoadedStructure(source=path, positions=molecule.positions, box=molecule.box, molecule=molecule, frames=frames, numFrames=number)

@@ -15,7 +15,7 @@ def writeAni(path, members=1, seed=1, name="tinyani"):
     random = np.random.default_rng(seed)
     tensors = {
         "aev.radial.eta": np.array([16.0]),
-        "aev.radial.shift": np.array([0.4, 1.2, 2.0, 2.8]),
+        "aev.radial.shift": np.array([0.4, 1.6, 2.8, 4.0]),
         "aev.angular.eta": np.array([2.0]),
         "aev.angular.zeta": np.array([4.0]),
         "aev.angular.shift": np.array([0.9, 2.0]),
@@ -35,8 +35,7 @@ def writeAni(path, members=1, seed=1, name="tinyani"):
                 layers.append(tensors[f"{prefix}.weight"])
             # Random weights attract as often as they repel, and atoms would fall onto each other. The first unit of each layer is a wall
             # instead: it sums the radial functions at 0.4 Angstrom of all four types.
-            for weight in layers:
-                weight[0] = 0
+            layers[0][0] = layers[1][0] = 0
             layers[0][0, 0:16:4] = 5
             layers[1][0, 0] = layers[2][0, 0] = 1
     metadata = {

@@ -214,34 +214,45 @@ def checkDrift(evaluator, timestepFs, steps, temperature, seed):
     random = np.random.default_rng(seed)
     inverse = np.divide(1, masses, out=np.zeros_like(masses), where=masses > 0)
     velocities = random.normal(size=start.shape) * np.sqrt(GAS_CONSTANT * temperature * inverse)[:, None]
-    errors, slope = [], math.nan
-    for divisor in (1, 2):
-        dt = timestepFs / 1000 / divisor
-        integrator = openmm.CustomIntegrator(dt)  # velocity Verlet: positions and velocities belong to the same time
-        integrator.addUpdateContextState()
-        integrator.addComputePerDof("v", "v+0.5*dt*f/m")
-        integrator.addComputePerDof("x", "x+dt*v")
-        integrator.addComputePerDof("v", "v+0.5*dt*f/m")
-        context = openmm.Context(evaluator.system, integrator, evaluator.platform, evaluator.properties)
-        context.setPositions(start)
-        context.setVelocities(velocities)
-        energies, kinetics = [], []
-        for _ in range(steps):
+    whole = _conserve(evaluator, start, velocities, timestepFs, steps, 1)
+    half = _conserve(evaluator, start, velocities, timestepFs, steps, 2)
+    length = steps * timestepFs / 1000
+    run = f"{steps} steps of {timestepFs:g} fs = {length:g} ps"
+    if whole is None or half is None:
+        return [Result("NVE drift", math.inf, 0.01, f"the energy ran away; {run}")]
+    slope = float(np.polyfit(np.arange(1, steps + 1) * timestepFs / 1000, whole[0], 1)[0])
+    drift = abs(slope) / freedom / (GAS_CONSTANT * temperature)
+    error, smaller, exchange = float(np.std(whole[0])), float(np.std(half[0])), float(np.std(whole[1]))
+    return [
+        Result("NVE drift", drift, 0.01, f"kT per degree of freedom and ps; {run}"),
+        Result("NVE energy error / exchanged energy", error / max(exchange, 1e-300), 0.05, f"{error:.2e} of {exchange:.3g} kJ/mol"),
+        Result("NVE error at half the step", smaller / max(error, 1e-300), 0.4, "of that at the full step; 0.25 for an exact gradient"),
+    ]
+
+
+def _conserve(evaluator, start, velocities, timestepFs, steps, divisor):
+    """(total, kinetic) energies [steps] of velocity Verlet with the time step divided by `divisor`; None where they ran away."""
+    openmm = evaluator.openmm
+    integrator = openmm.CustomIntegrator(timestepFs / 1000 / divisor)  # positions and velocities belong to the same time
+    integrator.addUpdateContextState()
+    integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+    integrator.addComputePerDof("x", "x+dt*v")
+    integrator.addComputePerDof("v", "v+0.5*dt*f/m")
+    context = openmm.Context(evaluator.system, integrator, evaluator.platform, evaluator.properties)
+    context.setPositions(start)
+    context.setVelocities(velocities)
+    energies = np.empty((2, steps))
+    for i in range(steps):
+        try:
             integrator.step(divisor)
             state = context.getState(energy=True)
-            kinetics.append(state.getKineticEnergy()._value)
-            energies.append(state.getPotentialEnergy()._value + kinetics[-1])
-        energies = np.array(energies)
-        times = np.arange(1, steps + 1) * timestepFs / 1000
-        errors.append(float(np.std(energies)))
-        if divisor == 1:
-            slope = float(np.polyfit(times, energies, 1)[0])
-            exchange = float(np.std(kinetics))
-    kT = GAS_CONSTANT * temperature
-    perFreedom = abs(slope) / freedom / kT
-    length = steps * timestepFs / 1000
-    return [
-        Result("NVE drift", perFreedom, 0.01, f"kT per degree of freedom and ps; {steps} steps of {timestepFs:g} fs = {length:g} ps"),
-        Result("NVE energy error / exchanged energy", errors[0] / exchange, 0.05, f"{errors[0]:.2e} of {exchange:.3g} kJ/mol"),
-        Result("NVE error at half the step", errors[1] / errors[0], 0.4, "of that at the full step; 0.25 for an exact gradient"),
-    ]
+        except openmm.OpenMMException as error:
+            if "finite" in str(error) or "NaN" in str(error):
+                return None
+            raise
+        kinetic = state.getKineticEnergy()._value
+        energies[:, i] = state.getPotentialEnergy()._value + kinetic, kinetic
+        # Far beyond what any start can hold, and before squares overflow.
+        if not np.all(np.abs(energies[:, i]) < 1e30):
+            return None
+    return energies

@@ -222,13 +222,18 @@ class Log:
         self._file.close()
 
 
-def cutFile(path, size):
-    """Cut a file to a size that it had before."""
+def checkSize(path, size):
+    """Refuse a file that is shorter than it was when the checkpoint was written."""
     found = os.path.getsize(path) if os.path.exists(path) else 0
     if found < size:
         raise UserError(
             f"--resume: {path} has {found} bytes; at the checkpoint it had {size}. It was changed or cut. Start anew with --overwrite."
         )
+
+
+def cutFile(path, size):
+    """Cut a file to a size that it had before."""
+    checkSize(path, size)
     os.truncate(path, size)
 
 

@@ -33,7 +33,7 @@ def loadModel(name):
     return models.loadModel(name)
 
 
-def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydrogens=False):
+def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydrogens=False, allFrames=False):
     """A structure that suits the model; what was assumed on the way goes to stderr.
 
     Raises
@@ -46,6 +46,8 @@ def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydroge
     structure = structures.loadStructure(path, frame)
     for text in structure.notes:
         note(f"{path}: {text}")
+    if structure.numFrames > 1 and frame is None and not (allFrames and structure.frames is not None):
+        note(f"{path}: The file has {structure.numFrames} frames; the first is used (--frame chooses).")
     if noPeriodic:
         structure.dropBox()
     if isAtomistic(model) and structure.topology is not None:
@@ -70,8 +72,9 @@ def createInputs(
     from ._topology import makeTopology
 
     model = loadModel(modelName)
-    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens)
-    options = {"includePriors": priors, "removeCMMotion": removeCMMotion}
+    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens, replicas > 1)
+    # Without its motion as a whole, a single particle would have none.
+    options = {"includePriors": priors, "removeCMMotion": removeCMMotion and structure.numParticles > 1}
     system = systems.createSystem(structure.description, model, replicas=replicas, **options)
     force = next(FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force))
     topology = makeTopology(structure.molecule, model) if structure.topology is None else structure.topology
@@ -122,7 +125,7 @@ def checkElements(structure, model):
         more = f"; and {len(foreign) - 6} more kinds" if len(foreign) > 6 else ""
         raise UserError(
             f"{structure.source} has elements that the model {model.getName()} does not know: {found}{more}. "
-            f"It knows {' '.join(typeNames(model))}. Remove these atoms (ions and waters with openmm.app.Modeller, say) or take another model."
+            f"It knows {' '.join(typeNames(model))}. Remove these atoms (openmm.app.Modeller does) or take another model."
         )
 
 
@@ -161,7 +164,8 @@ def checkHydrogens(structure, model, allow):
     if lacking:
         residue, found, expected = lacking[0]
         what = (
-            f"{structure.source}: hydrogens are missing in {len(lacking)} of {structure.topology.getNumResidues()} residues (at least {absent}); "
+            f"{structure.source}: hydrogens are missing in {len(lacking)} of {structure.topology.getNumResidues()} residues "
+            f"(at least {absent}); "
             f"first {residue.name} {residue.id} of chain {residue.chain.id}: it has {found}, at least {expected} are expected"
         )
     else:

@@ -114,8 +114,9 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
                 f"The run in {folder.path} is complete: {meta['step']} steps, {meta['step'] * settings['timestep_fs'] / 1000:g} ps. "
                 "A longer --time (or --steps) continues it."
             )
-        text = readSystem(folder, run)
-        system = openmm.XmlSerializer.deserialize(text)
+        for name, key in ((_folder.LOG, "log"), (_folder.TRAJECTORY[settings["format"]], "trajectory")):
+            _folder.checkSize(folder[name], meta["sizes"][key])
+        system = openmm.XmlSerializer.deserialize(readSystem(folder, run))
         priorSystem = None
         if os.path.exists(folder[_folder.REPLICA]):
             with open(folder[_folder.REPLICA], encoding="utf-8") as file:
@@ -273,7 +274,7 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
     priorContext = None
     if priorSystem is not None:
         priorContext = openmm.Context(priorSystem, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
-    measurement = Measurement(context, settings["replicas"], model.getNumMembers(), priorContext)
+    measurement = Measurement(context, settings["replicas"], model.getNumMembers(), settings["temperature_K"], priorContext)
     columns = measurement.columns(settings["pressure_bar"] is not None)
     keep = meta["sizes"] if meta else None
     log = _folder.Log(folder[_folder.LOG], columns, keep["log"] if meta else None)

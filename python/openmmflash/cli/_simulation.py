@@ -47,7 +47,7 @@ class Interrupts:
 class Measurement:
     """What a log row needs: energies and temperatures of all and of each replica."""
 
-    def __init__(self, context, replicas, numMembers, priorContext=None):
+    def __init__(self, context, replicas, numMembers, temperature, priorContext=None):
         from openmm import CMMotionRemover
 
         from .. import FlashForce
@@ -60,6 +60,9 @@ class Measurement:
         self.groupsPerReplica = [len(force.getGroups()) // replicas for force in self.forces]
         removers = sum(1 for force in system.getForces() if isinstance(force, CMMotionRemover))
         self.degreesOfFreedom = 3 * int(np.count_nonzero(self.masses)) - system.getNumConstraints() - 3 * min(removers, 1)
+        self.degreesOfFreedom = max(self.degreesOfFreedom, 1)
+        # Even three degrees of freedom come nowhere near 100 times the temperature of the thermostat.
+        self.hottest = 100 * max(temperature, 300.0)
         self.deviations = numMembers > 1 and (replicas == 1 or self.groupsPerReplica == [1])
 
     def columns(self, volume):
@@ -83,8 +86,7 @@ class Measurement:
         potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
         temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
         values = [step, timePs, potential, kinetic, potential + kinetic, temperature, speed]
-        if not all(math.isfinite(x) for x in (potential, kinetic)):
-            raise Unstable(f"the energy is {potential} kJ/mol (potential) and {kinetic} kJ/mol (kinetic) at step {step}")
+        self.refuseUnstable(state, f"at step {step} of {PRODUCE}")
         if volume:
             values.append(abs(np.linalg.det(box)))
         if self.deviations and self.replicas == 1:
@@ -93,6 +95,17 @@ class Measurement:
         if self.replicas > 1:
             values += self._replicaValues(positions, state.getVelocities(asNumpy=True)._value)
         return values, positions, box
+
+    def refuseUnstable(self, state, where):
+        """Raise Unstable for a state (energies, positions) that is not finite, or so hot that only an explosion can have made it."""
+        potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
+        if not math.isfinite(potential) or not math.isfinite(kinetic):
+            raise Unstable(f"the energy is {potential} kJ/mol (potential), {kinetic} kJ/mol (kinetic) {where}")
+        if not np.all(np.isfinite(state.getPositions(asNumpy=True)._value)):
+            raise Unstable(f"positions are not finite {where}")
+        temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
+        if temperature > self.hottest:
+            raise Unstable(f"the temperature is {temperature:.3g} K {where}")
 
     def _replicaValues(self, positions, velocities):
         energies = np.zeros(self.replicas)
@@ -180,17 +193,13 @@ class Simulation:
 
     def _report(self, step, speed):
         values, positions, box = self.measurement.row(step, step * self.timestep, speed, self.volume)
-        if not np.all(np.isfinite(positions)):
-            raise Unstable(f"positions are not numbers any more at step {step}")
         self.trajectory.write(positions, box)
         self.log.write(values)
 
     def checkpoint(self, phase, step):
         """Write a checkpoint, unless the state is not worth keeping."""
         state = self.context.getState(positions=True, energy=True)
-        energy = state.getPotentialEnergy()._value
-        if not (math.isfinite(energy) and np.all(np.isfinite(state.getPositions(asNumpy=True)._value))):
-            raise Unstable(f"the potential energy is {energy} kJ/mol at step {step} of {phase}")
+        self.measurement.refuseUnstable(state, f"at step {step} of {phase}")
         sizes = {"trajectory": self.trajectory.flush(), "log": self.log.flush()}
         _folder.writeCheckpoint(self.folder, {"phase": phase, "step": step, "frames": self.trajectory.frames, "sizes": sizes}, self.context)
         self.lastCheckpoint = (phase, step)
