@@ -1,6 +1,7 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 #include "openmmflash/FlashForce.h"
+#include "../model/Json.h"
 #include "openmm/OpenMMException.h"
 #include "openmmflash/internal/FlashForceImpl.h"
 #include "openmmflash/internal/ModelSpec.h"
@@ -89,6 +90,10 @@ void FlashForce::setGlobalParameterDefaultValue(int index, double defaultValue) 
 }
 
 void FlashForce::addEnergyParameterDerivative(const string& name) {
+    // A second request would count the derivative twice.
+    for (const string& other : energyParameterDerivatives)
+        if (other == name)
+            throw OpenMMException("FlashForce: addEnergyParameterDerivative() got \"" + name + "\", whose derivative is asked for already");
     string known;
     for (const GlobalParameter& parameter : globalParameters) {
         if (parameter.name == name) {
@@ -113,7 +118,7 @@ void FlashForce::setWeightPrecision(WeightPrecision precision) {
 
 void FlashForce::setTableTolerance(double tolerance) {
     if (!(tolerance >= 1e-12 && tolerance <= 1e-2))
-        throw OpenMMException("FlashForce: table tolerance " + to_string(tolerance) + " is not between 1e-12 and 1e-2");
+        throw OpenMMException("FlashForce: table tolerance " + formatNumber(tolerance) + " is not between 1e-12 and 1e-2");
     tableTolerance = tolerance;
 }
 

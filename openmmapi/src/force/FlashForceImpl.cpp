@@ -1,6 +1,7 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 #include "openmmflash/internal/FlashForceImpl.h"
+#include "../model/Json.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmmflash/internal/ModelSpec.h"
@@ -26,6 +27,8 @@ void FlashForceImpl::initialize(OpenMM::ContextImpl& context) {
         owner.getParticleParameters(i, particle, type, group);
         particles.push_back(particle);
     }
+    for (int i = 0; i < owner.getNumGlobalParameters(); i++)
+        globalParameters.push_back(owner.getGlobalParameterName(i));
     kernel = context.getPlatform().createKernel(CalcFlashForceKernel::Name(), context);
     kernel.getAs<CalcFlashForceKernel>().initialize(system, owner);
 }
@@ -96,7 +99,8 @@ void FlashForceImpl::checkGlobalParameters() const {
         if (!names.insert(name).second)
             throw OpenMMException("FlashForce: global parameter " + to_string(i) + " has the name \"" + name + "\", which another one has");
         if (!std::isfinite(owner.getGlobalParameterDefaultValue(i)))
-            throw OpenMMException("FlashForce: global parameter \"" + name + "\" has the default value " + to_string(owner.getGlobalParameterDefaultValue(i)));
+            throw OpenMMException("FlashForce: global parameter \"" + name + "\" has the default value " +
+                                  formatNumber(owner.getGlobalParameterDefaultValue(i)));
     }
     for (int i = 0; i < owner.getNumEnergyParameterDerivatives(); i++)
         if (names.count(owner.getEnergyParameterDerivativeName(i)) == 0)
@@ -120,8 +124,9 @@ void FlashForceImpl::checkBox(const OpenMM::System& system) const {
         const Vec3 normal = box[(i + 1) % 3].cross(box[(i + 2) % 3]);
         const double height = volume / std::sqrt(normal.dot(normal));
         if (!(height > 0.05 * model.getCutoff()))
-            throw OpenMMException("FlashForce: the periodic box is " + to_string(height) + " nm high along vector " + "abc"[i] +
-                                  ", less than a twentieth of the model's cutoff, " + to_string(model.getCutoff()) + " nm; check the box vectors' unit (nm)");
+            throw OpenMMException("FlashForce: the periodic box is " + formatNumber(height) + " nm high along vector " + "abc"[i] +
+                                  ", less than a twentieth of the model's cutoff, " + formatNumber(model.getCutoff()) +
+                                  " nm; check the box vectors' unit (nm)");
     }
 }
 
@@ -162,8 +167,8 @@ void FlashForceImpl::updateParametersInContext(OpenMM::ContextImpl& context) {
 FlashEnergies FlashForceImpl::computeEnergies(OpenMM::ContextImpl& context) {
     FlashEnergies energies = kernel.getAs<CalcFlashForceKernel>().computeEnergies(context);
     double scale = 1;
-    for (int i = 0; i < owner.getNumGlobalParameters(); i++)
-        scale *= context.getParameter(owner.getGlobalParameterName(i));
+    for (const string& name : globalParameters)
+        scale *= context.getParameter(name);
     for (double& energy : energies.particles)
         energy *= scale;
     for (auto& member : energies.members)

@@ -24,11 +24,14 @@ namespace {
 string readFile(const string& path) {
     std::ifstream stream(path, std::ios::binary);
     if (!stream)
-        throw FlashModelError("Cannot open the model file " + quoted(path) + ": " + std::strerror(errno));
+        throw FlashModelError("Cannot open the model file \"" + path + "\": " + std::strerror(errno));
+    errno = 0;
+    if (stream.peek() == std::ifstream::traits_type::eof() && !stream.bad() && errno == 0)
+        return ""; // which the line below takes for a failure
     std::ostringstream content;
     content << stream.rdbuf();
     if (!stream || stream.bad() || content.fail())
-        throw FlashModelError("Cannot read the model file " + quoted(path) + (errno == 0 ? "" : string(": ") + std::strerror(errno)));
+        throw FlashModelError("Cannot read the model file \"" + path + "\"" + (errno == 0 ? "" : string(": ") + std::strerror(errno)));
     return content.str();
 }
 

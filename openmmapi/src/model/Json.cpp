@@ -12,11 +12,34 @@ namespace {
 
 constexpr int MaxDepth = 16;
 
+/** Position of the first byte that is no part of a UTF-8 character, or npos. */
+size_t findInvalidUtf8(const std::string& text) {
+    for (size_t i = 0; i < text.size();) {
+        const auto lead = static_cast<unsigned char>(text[i]);
+        const size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+        if (length == 0 || length > text.size() - i)
+            return i;
+        for (size_t k = 1; k < length; k++)
+            if ((static_cast<unsigned char>(text[i + k]) & 0xC0) != 0x80)
+                return i;
+        // Overlong forms, surrogates and codes over 10FFFF show in the second byte.
+        const auto second = length > 1 ? static_cast<unsigned char>(text[i + 1]) : 0;
+        if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second >= 0xA0) || (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second >= 0x90))
+            return i;
+        i += length;
+    }
+    return std::string::npos;
+}
+
 class Parser {
 public:
     Parser(const std::string& text, const std::string& what) : text(text), what(what) {}
 
     Json parse() {
+        position = findInvalidUtf8(text);
+        if (position != std::string::npos)
+            fail("a byte that is not UTF-8");
+        position = 0;
         Json value = parseValue(0);
         skipSpace();
         if (position != text.size())
@@ -294,16 +317,17 @@ Json Json::parse(const std::string& text, const std::string& what) {
 }
 
 std::string quoted(const std::string& text) {
-    std::string out = "\"";
-    for (size_t i = 0; i < text.size(); i++) {
-        if (i == 60) {
-            out += "...";
-            break;
-        }
-        const auto c = static_cast<unsigned char>(text[i]);
-        out += c < 0x20 || c == 0x7F ? '?' : text[i];
-    }
-    return out + "\"";
+    size_t length = text.size();
+    if (length > 60)
+        for (length = 60; length > 57 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80;)
+            length--; // not in the middle of a character
+    std::string out = text.substr(0, length);
+    for (char& c : out)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+            c = '?';
+    for (size_t i = findInvalidUtf8(out); i != std::string::npos; i = findInvalidUtf8(out))
+        out[i] = '?';
+    return '"' + out + (length < text.size() ? "...\"" : "\"");
 }
 
 std::string formatNumber(double value) {

@@ -29,7 +29,7 @@ struct Json {
     static Json parse(const std::string& text, const std::string& what);
 };
 
-/** Quote a text for an error message: printable, at most 60 characters. */
+/** Quote a text for an error message: printable UTF-8, at most 60 bytes of it. */
 std::string quoted(const std::string& text);
 /** A number as short as it can be written without loss. */
 std::string formatNumber(double value);

@@ -36,7 +36,8 @@ private:
     void checkBox(const OpenMM::System& system) const;
     const FlashForce& owner;
     OpenMM::Kernel kernel;
-    std::vector<int> particles; ///< System indices at creation
+    std::vector<int> particles;                ///< System indices at creation
+    std::vector<std::string> globalParameters; ///< names at creation
 };
 
 } // namespace OpenMMFlash
