@@ -187,6 +187,20 @@ def testEnergyScale(tmp_path):
         sameAs(tmp_path / "m", runTorchMDNet(model), str(options), scale)
 
 
+@pytest.mark.parametrize(
+    "make, module, name, convert",
+    [(schnetPack, "schnetpack.task", "AtomisticTask", convertSchNetPack), (torchmdNet, "torchmdnet.module", "LNNP", convertTorchMDNet)],
+)
+def testLiveTask(make, module, name, convert, tmp_path):
+    """The training modules of both packages hold the model. Classes of these names stand for them: the real ones need Lightning."""
+    torch = importTorch()
+    task = type(name, (torch.nn.Module,), {"__module__": module, "__qualname__": name})()
+    task.model = make(seed=12)
+    assert recognise(task) == convert.__module__.split(".")[-1]
+    report = convert(task, tmp_path / "m", **UNITS)
+    assert report.maxForceDifference <= 1e-9 * report.rmsForce
+
+
 def testReferenceEnergies(tmp_path):
     """A disabled Atomref counts only on request, and the report says so."""
     arguments = {"prior_model": "Atomref", "prior_args": {"max_z": 20, "enable": False}}
