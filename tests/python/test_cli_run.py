@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -329,6 +330,27 @@ def test_interrupt_writes_a_checkpoint(run, inputs, tmp_path, number):
     run("--resume", "-o", "parts")
     run(*options, "--steps", steps, "--equilibrate", "0.01", "-o", "whole")
     sameRun(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_interrupted_minimisation_is_continued(run, tmp_path, monkeypatch):
+    """Ctrl-C while minimising must not leave a half minimised structure to be heated."""
+    import openmm
+
+    original, results = openmm.LocalEnergyMinimizer.minimize, []
+
+    def interrupted(context, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        original(context, *arguments)
+        results.append(context.getState(energy=True).getPotentialEnergy()._value)
+
+    options = ("nma.pdb", "--model", "ani.safetensors", "--steps", 40, *BASE)
+    with monkeypatch.context() as patch:
+        patch.setattr(openmm.LocalEnergyMinimizer, "minimize", interrupted)
+        assert "--resume" in run(*options, "-o", "out", code=130).output
+    output = run("--resume", "-o", "out").output
+    before, after = map(float, re.search(r"Minimised: (\S+) -> (\S+) kJ/mol", output).groups())
+    assert before == pytest.approx(results[0], abs=1e-3) and after < before - 1
+    assert len(readLog(tmp_path / "out" / "log.csv")["step"]) == 2
 
 
 def test_killed_run_resumes_exactly(run, inputs, tmp_path):

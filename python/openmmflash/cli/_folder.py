@@ -211,7 +211,7 @@ class Log:
             self._file.write(",".join(columns) + "\n")
 
     def write(self, values):
-        self._file.write(",".join(str(value) if isinstance(value, int) else f"{value:.10g}" for value in values) + "\n")
+        self._file.write(",".join(str(value) if isinstance(value, int) else f"{value:.13g}" for value in values) + "\n")
         self._file.flush()
 
     def flush(self):

@@ -289,7 +289,7 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
             simulation = Simulation(context, folder, settings, measurement, trajectory, log, interrupts, Progress(showProgress))
             if phase == MINIMIZE:
                 if settings["minimize"]:
-                    minimize(context, interrupts)
+                    minimize(context, interrupts, simulation.progress)
                     if interrupts.received:
                         simulation.checkpoint(MINIMIZE, 0)
                         raise Interrupted
@@ -332,17 +332,20 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
     return True
 
 
-def minimize(context, interrupts):
+def minimize(context, interrupts, progress):
     """Minimise the energy; Ctrl-C ends it early."""
     import openmm
 
-    class Reporter(openmm.MinimizationReporter):
-        def report(self, iteration, x, gradient, values):
-            return interrupts.received
-
     before = context.getState(energy=True).getPotentialEnergy()._value
     try:
-        openmm.LocalEnergyMinimizer.minimize(context, 10, MINIMIZE_STEPS, Reporter())
+        with progress(MINIMIZE, None, 0) as advance:
+
+            class Reporter(openmm.MinimizationReporter):
+                def report(self, iteration, x, gradient, values):
+                    advance(iteration, values["system energy"])
+                    return interrupts.received
+
+            openmm.LocalEnergyMinimizer.minimize(context, 10, MINIMIZE_STEPS, Reporter())
     except openmm.OpenMMException as error:
         raise Unstable(f"the minimisation failed: {error}") from error
     after = context.getState(energy=True).getPotentialEnergy()._value
@@ -449,7 +452,7 @@ def readTopology(folder, run):
 
 
 class Progress:
-    """Progress bars with ns/day and time left, or nothing."""
+    """Progress bars with ns/day and time left, or nothing. A total of None counts iterations of a minimisation, with the energy."""
 
     def __init__(self, show):
         import sys
@@ -463,6 +466,15 @@ class Progress:
             return
         from tqdm import tqdm
 
+        if total is None:
+            with tqdm(desc=f"{phase.capitalize():<11}", bar_format="{desc} {n_fmt} iterations, {elapsed} gone{postfix}") as bar:
+
+                def count(iteration, energy):
+                    bar.set_postfix_str(f"{energy:.1f} kJ/mol", refresh=False)
+                    bar.update(iteration - bar.n)
+
+                yield count
+            return
         form = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left{postfix}"
         with tqdm(total=total, initial=start, desc=f"{phase.capitalize():<11}", bar_format=form, dynamic_ncols=True) as bar:
 
