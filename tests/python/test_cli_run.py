@@ -238,6 +238,8 @@ def test_frames_after_the_checkpoint_are_cut(run, tmp_path):
 def test_pressure(run, tmp_path):
     run("nmabox.pdb", "--model", "ani.safetensors", "--steps", 400, "--pressure", 1, "-o", "out", *BASE)
     volume = readLog(tmp_path / "out" / "log.csv")["volume_nm3"]
+    assert "barostat" in run("--resume", "-o", "out", "--steps", 420).output  # says what is not exact
+    assert len(readDcd(tmp_path / "out" / "trajectory.dcd")) == 21
     assert np.ptp(volume) > 0 and abs(volume[0] / (0.8 * 0.85 * 0.9) - 1) < 0.5
 
 

@@ -131,6 +131,8 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
 
         model = next(FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)).getModel()
         say(f"Continuing {folder.path} after step {meta['step']} of the phase '{meta['phase']}'.")
+        if settings["pressure_bar"] is not None:
+            note("A checkpoint does not hold the size of the barostat's trial steps; it adapts anew: the same ensemble, on another path.")
         topology = readTopology(folder, run)
         return carryOut(run, folder, context, model, priorSystem, topology, meta, showProgress)
     finally:

@@ -41,7 +41,8 @@ from ._values import DURATION, TIMESTEP, Quantity
 @click.option(
     "--pressure",
     type=Quantity({"bar": 1.0, "atm": 1.01325}, minimum=-1e6),
-    help="Pressure of a Monte Carlo barostat (bar); needs a periodic box. Default: constant volume.",
+    help="Pressure of a Monte Carlo barostat (bar); needs a periodic box; after --resume the size of its trial steps "
+    "adapts anew. Default: constant volume.",
 )
 @click.option("--minimize/--no-minimize", default=True, show_default=True, help="Minimise the energy first.")
 @click.option("--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="Independent copies, simulated together.")
