@@ -46,6 +46,8 @@ def convertMlcg(
     structures=None,
     name=None,
     citation=CITATION,
+    license=None,
+    description=None,
     mapping=None,
     lengthUnit="angstrom",
     energyUnit="kcal/mol",
@@ -67,7 +69,7 @@ def convertMlcg(
         A file of priors to combine with the network (mlcg's prior.pt).
     structures : path or object, optional
         A file of structures: a list of AtomicData with positions, types and interaction lists.
-    name, citation : str, optional
+    name, citation, license, description : str, optional
         For the metadata; the name is output's by default.
     mapping : str or dict, optional
         What the bead types are: "ca", "5bead" or {type: name}. By default recognised from the types that priors and structures use.
@@ -101,7 +103,7 @@ def convertMlcg(
         found = f"{len(parts.structures)} structures" if parts.structures else _listed(parts.priors)
         raise ConversionError(
             f"{source}: there is no network in this file. It holds {found}. A coarse-grained model is its network and its priors "
-            f"together: give a file with a network as the source, and this one as {there}."
+            f"together: give a file with a network as the source, and this one with {there}= (--{there})."
         )
     if len(parts.networks) > 1:
         raise ConversionError(f"{source}: there are {len(parts.networks)} networks, {', '.join(parts.networks)}; a model file holds one.")
@@ -129,6 +131,7 @@ def convertMlcg(
         "citation": citation,
         "origin": f"mlcg ({', '.join(os.path.basename(path) for path in parts.sources)})",
     }
+    metadata |= {key: text for key, text in (("license", license), ("description", description)) if text}
     if tables:
         metadata["priors"] = [{"name": table.name, "form": table.form} for table in tables]
     if not parts.priors:
