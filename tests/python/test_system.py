@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: MIT
 """createSystem: from topologies and structures, with replicas, priors and boxes; and what it refuses."""
 
-import copy
-
 import numpy as np
 import openmm
 import pytest
@@ -29,8 +27,8 @@ METHANOL_POSITIONS = np.array(
 def topology(atoms=METHANOL, bonds=METHANOL_BONDS, box=None, copies=1):
     result = app.Topology()
     chain = result.addChain("A")
-    for copy in range(copies):
-        residue = result.addResidue("MOH", chain, str(copy + 1))
+    for number in range(copies):
+        residue = result.addResidue("MOH", chain, str(number + 1))
         added = [result.addAtom(name, ELEMENT(symbol) if symbol else None, residue) for name, symbol in atoms]
         for i, j in bonds:
             result.addBond(added[i], added[j])
@@ -41,7 +39,8 @@ def topology(atoms=METHANOL, bonds=METHANOL_BONDS, box=None, copies=1):
 
 def flashForce(system):
     (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
-    return copy.deepcopy(force)  # the System owns its own, and may be gone before we look at it
+    force.owner = system  # as long as we look at the force, its System must live
+    return force
 
 
 def particles(force):
