@@ -154,6 +154,10 @@ static PyObject* Flash_ToTuple(const std::vector<double>& values) {
 
 %feature("autodoc", "0");
 %feature("compactdefaultargs") OpenMMFlash::FlashForce::addParticles;
+// The cast object points into the one it was made from, which must live as long.
+%feature("pythonappend") OpenMMFlash::FlashForce::cast %{
+    val._castFrom = force
+%}
 
 namespace OpenMMFlash {
 
@@ -238,13 +242,16 @@ class FlashForce : public OpenMM::Force {
 public:
     enum WeightPrecision { Single = 0, Half = 1 };
     explicit FlashForce(const FlashModel& model);
-    const FlashModel& getModel() const;
+    FlashForce(const FlashForce& other);
+    // By value, not by reference as in C++: a reference would point into a force that Python may free first.
+    FlashModel getModel() const;
     int getNumParticles() const;
     %feature("docstring") addParticle "Add a particle.
 
 particle: index in the System (each at most once); type: index of the model's type; group: an integer from 0. Returns its index within this force.";
     int addParticle(int particle, int type, int group = 0);
-    %feature("docstring") addParticles "addParticles(particles, types, groups=()): add many particles at once; sequences or arrays of integers, of the same length. Without groups: all in group 0.";
+    %feature("autodoc", "addParticles(particles, types, groups=())") addParticles;
+    %feature("docstring") addParticles "Add many particles at once; sequences or arrays of integers, of the same length. Without groups: all in group 0.";
     void addParticles(const std::vector<int>& particles, const std::vector<int>& types, const std::vector<int>& groups = std::vector<int>());
     %feature("docstring") getParticleParameters "getParticleParameters(index) -> [particle, type, group]";
     void getParticleParameters(int index, int& particle, int& type, int& group) const;
@@ -301,11 +308,11 @@ particle: index in the System (each at most once); type: index of the model's ty
     }
 
     %pythoncode %{
-    def __deepcopy__(self, memo):
-        from openmm import XmlSerializer
-        return FlashForce.cast(XmlSerializer.deserialize(XmlSerializer.serialize(self)))
+    def __copy__(self):
+        return FlashForce(self)
 
-    __copy__ = lambda self: self.__deepcopy__(None)
+    def __deepcopy__(self, memo):
+        return FlashForce(self)  # the model, which it shares with the copy, never changes
     %}
 };
 
