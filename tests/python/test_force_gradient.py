@@ -39,7 +39,7 @@ def gradientBySteps(energyAt, x, h):
 def test_forcesAreMinusTheGradient(platform, name, boxName):
     rng = np.random.default_rng(21)
     model, box = makeModel(name), BOXES.get(boxName)
-    n = 4 if boxName == "smaller than the cutoff" else 16
+    n = {None: 16, "smaller than the cutoff": 4}.get(boxName, 28)
     x = randomPositions(n, rng, box)
     system, force = makeForce(model, n, rng, box)
     force.addGlobalParameter("scale", 0.7)

@@ -84,7 +84,7 @@ def test_permutation(platform, name):
 def test_latticeTranslation(platform, name, boxName):
     """Every particle may lie in a periodic image of its own, however far away."""
     box = BOXES[boxName]
-    rng, model, types, x = makeCase(name, 4 if boxName == "smaller than the cutoff" else 12, box=box)
+    rng, model, types, x = makeCase(name, 4 if boxName == "smaller than the cutoff" else 26, box=box)
     expected = evaluate(platform, model, types, x, box)
     for far in (1, 20, 1000):
         moved = x + rng.integers(-far, far + 1, (len(x), 3)) @ box

@@ -22,7 +22,7 @@ def energyOf(context):
 def test_energy(platform, name, boxName):
     rng = np.random.default_rng(11)
     model, box = makeModel(name), BOXES.get(boxName)
-    n = 4 if boxName == "smaller than the cutoff" else 14
+    n = {None: 14, "smaller than the cutoff": 4}.get(boxName, 26)
     x, types = randomPositions(n, rng, box), randomTypes(model, n, rng)
     system, force = makeSystem(model, types, box)
     exclusions = [(0, 3), (2, 1)] if model.hasPairPrior() else []
