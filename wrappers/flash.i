@@ -20,6 +20,7 @@
 #include "openmm/OpenMMException.h"
 #include "openmmflash/FlashForce.h"
 #include "openmmflash/FlashModel.h"
+#include <cstring>
 #include <limits>
 using namespace OpenMM;
 using namespace OpenMMFlash;
@@ -33,7 +34,11 @@ using namespace OpenMMFlash;
     catch (std::exception& e) {
         PyObject* module = PyImport_ImportModule("openmm");
         PyObject* exception = module == nullptr ? nullptr : PyObject_GetAttrString(module, "OpenMMException");
-        PyErr_SetString(exception == nullptr ? PyExc_Exception : exception, e.what());
+        // A message may quote bytes that are not UTF-8, a file's name for example.
+        PyObject* message = PyUnicode_DecodeUTF8(e.what(), static_cast<Py_ssize_t>(std::strlen(e.what())), "backslashreplace");
+        if (message != nullptr)
+            PyErr_SetObject(exception == nullptr ? PyExc_Exception : exception, message);
+        Py_XDECREF(message);
         Py_XDECREF(exception);
         Py_XDECREF(module);
         SWIG_fail;
@@ -65,6 +70,16 @@ static bool Flash_AsInt(PyObject* object, int& value) {
 }
 %typemap(typecheck, precedence=SWIG_TYPECHECK_INTEGER) int {
     $1 = PyIndex_Check($input);
+}
+// Anything that Python takes as a real number, numpy's scalars and OpenMM's quantities included.
+%typemap(in) double {
+    PyObject* stripped = Py_StripOpenMMUnits($input);
+    if (stripped == nullptr)
+        SWIG_fail;
+    $1 = PyFloat_AsDouble(stripped);
+    Py_DECREF(stripped);
+    if (PyErr_Occurred())
+        SWIG_fail;
 }
 %typemap(in, fragment="Flash_AsInt") const std::vector<int>& (std::vector<int> values) {
     PyObject* sequence = PySequence_Fast($input, "a sequence of integers is needed");
@@ -154,9 +169,15 @@ static PyObject* Flash_ToTuple(const std::vector<double>& values) {
 
 %feature("autodoc", "0");
 %feature("compactdefaultargs") OpenMMFlash::FlashForce::addParticles;
-// The cast object points into the one it was made from, which must live as long.
+%feature("kwargs") OpenMMFlash::FlashForce::addParticles;
+%feature("compactdefaultargs") OpenMMFlash::FlashModel::fromBytes;
+%feature("kwargs") OpenMMFlash::FlashModel::fromBytes;
+// The cast object and the one it was made from share one handle: either keeps the force alive, and either may be given to a System.
 %feature("pythonappend") OpenMMFlash::FlashForce::cast %{
-    val._castFrom = force
+    if force.thisown:
+        force.this.disown()
+        val.this.acquire()
+    force.this = val.this
 %}
 
 namespace OpenMMFlash {
@@ -173,6 +194,7 @@ public:
     const std::string& getBytes() const;
     %feature("docstring") getSha256 "SHA-256 of the bytes, 64 hexadecimal digits.";
     const std::string& getSha256() const;
+    %feature("docstring") getFormatVersion "Version of the model file's format.";
     int getFormatVersion() const;
     %feature("docstring") getArchitecture "'schnet' or 'ani'.";
     const std::string& getArchitecture() const;
@@ -209,6 +231,7 @@ public:
     double getPairPriorCutoff() const;
     %feature("docstring") getNumPriors "Number of prior tables: typed parameters for bonded forces, carried but not evaluated by the model.";
     int getNumPriors() const;
+    %feature("docstring") getPriorName "Name of a prior table.";
     const std::string& getPriorName(int index) const;
     %feature("docstring") getPriorForm "One of the forms in docs/model-format.md, e.g. 'harmonic_bond'.";
     const std::string& getPriorForm(int index) const;
@@ -216,6 +239,7 @@ public:
     int getPriorArity(int index) const;
     %feature("docstring") getPriorTypes "Types of all rows of a prior table, flat: [rows][arity].";
     const std::vector<int>& getPriorTypes(int index) const;
+    %feature("docstring") getPriorNumParameters "Number of parameters of one term.";
     int getPriorNumParameters(int index) const;
     %feature("docstring") getPriorParameters "Parameters of all rows in the file's units, flat: [rows][getPriorNumParameters()].";
     const std::vector<double>& getPriorParameters(int index) const;
@@ -244,7 +268,9 @@ public:
     explicit FlashForce(const FlashModel& model);
     FlashForce(const FlashForce& other);
     // By value, not by reference as in C++: a reference would point into a force that Python may free first.
+    %feature("docstring") getModel "The model, shared with this force.";
     FlashModel getModel() const;
+    %feature("docstring") getNumParticles "Number of particles added.";
     int getNumParticles() const;
     %feature("docstring") addParticle "Add a particle.
 
@@ -255,28 +281,41 @@ particle: index in the System (each at most once); type: index of the model's ty
     void addParticles(const std::vector<int>& particles, const std::vector<int>& types, const std::vector<int>& groups = std::vector<int>());
     %feature("docstring") getParticleParameters "getParticleParameters(index) -> [particle, type, group]";
     void getParticleParameters(int index, int& particle, int& type, int& group) const;
+    %feature("docstring") setParticleParameters "Change what addParticle() was given for the particle of this index within the force; see updateParametersInContext().";
     void setParticleParameters(int index, int particle, int type, int group = 0);
+    %feature("docstring") getNumPairExclusions "Number of pairs left out of the pair prior.";
     int getNumPairExclusions() const;
     %feature("docstring") addPairExclusion "Leave a pair (two System indices, same group) out of the model's pair prior. The network always sees every pair.";
     int addPairExclusion(int particle1, int particle2);
     %feature("docstring") getPairExclusionParticles "getPairExclusionParticles(index) -> [particle1, particle2]";
     void getPairExclusionParticles(int index, int& particle1, int& particle2) const;
+    %feature("docstring") setPairExclusionParticles "Change the System indices of a pair exclusion.";
     void setPairExclusionParticles(int index, int particle1, int particle2);
+    %feature("docstring") getNumGlobalParameters "Number of Context parameters that multiply the energy.";
     int getNumGlobalParameters() const;
     %feature("docstring") addGlobalParameter "Add a Context parameter that multiplies the energy. Returns its index.";
     int addGlobalParameter(const std::string& name, double defaultValue);
+    %feature("docstring") getGlobalParameterName "Name of a global parameter.";
     const std::string& getGlobalParameterName(int index) const;
+    %feature("docstring") setGlobalParameterName "Rename a global parameter; Contexts made before keep the old name.";
     void setGlobalParameterName(int index, const std::string& name);
+    %feature("docstring") getGlobalParameterDefaultValue "Value of a global parameter in a new Context.";
     double getGlobalParameterDefaultValue(int index) const;
+    %feature("docstring") setGlobalParameterDefaultValue "Change the value of a global parameter in new Contexts; Context.setParameter() changes it in an existing one.";
     void setGlobalParameterDefaultValue(int index, double defaultValue);
     %feature("docstring") addEnergyParameterDerivative "Ask for dE/d(parameter); State.getEnergyParameterDerivatives() then has it.";
     void addEnergyParameterDerivative(const std::string& name);
+    %feature("docstring") getNumEnergyParameterDerivatives "Number of derivatives asked for.";
     int getNumEnergyParameterDerivatives() const;
+    %feature("docstring") getEnergyParameterDerivativeName "Name of a parameter whose derivative is asked for.";
     const std::string& getEnergyParameterDerivativeName(int index) const;
+    %feature("docstring") setUsesPeriodicBoundaryConditions "Whether particles interact with the nearest and all farther images within the cutoff. Boxes may be triclinic and smaller than the cutoff. Default: no.";
     void setUsesPeriodicBoundaryConditions(bool periodic);
+    %feature("docstring") getWeightPrecision "FlashForce.Single or FlashForce.Half.";
     WeightPrecision getWeightPrecision() const;
     %feature("docstring") setWeightPrecision "FlashForce.Single or FlashForce.Half: storage of dense weights on platforms that compile models. The Reference platform is always exact.";
     void setWeightPrecision(WeightPrecision precision);
+    %feature("docstring") getTableTolerance "Largest relative error of a radial table.";
     double getTableTolerance() const;
     %feature("docstring") setTableTolerance "Largest relative error of a radial table, 1e-12 to 1e-2, for platforms that use tables. The Reference platform is always exact.";
     void setTableTolerance(double tolerance);
@@ -313,6 +352,10 @@ particle: index in the System (each at most once); type: index of the model's ty
 
     def __deepcopy__(self, memo):
         return FlashForce(self)  # the model, which it shares with the copy, never changes
+
+    def __setstate__(self, state):  # OpenMM's leaves a handle of a plain Force
+        from openmm import XmlSerializer
+        self.this = FlashForce.cast(XmlSerializer.deserialize(state)).this
     %}
 };
 

@@ -15,7 +15,7 @@ FORMAT = "openmm-flash"
 FORMAT_VERSION = 1
 REQUIRED_KEYS = ("architecture", "name", "length_unit", "energy_unit", "types", "hyperparameters")
 OPTIONAL_KEYS = ("num_members", "priors", "description", "citation", "license", "origin")
-MAX_HEADER = 16 * 1024 * 1024  # the reader refuses longer ones
+MAX_HEADER = 4 * 1024 * 1024  # the reader refuses longer ones
 DTYPES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32"}
 
 
