@@ -9,23 +9,20 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 
-def main(path: str, status: int, what: str) -> None:
+def countJunit(path: str, status: int, what: str) -> list[str]:
     try:
         cases = list(ElementTree.parse(path).iter("testcase"))
-    except (OSError, ElementTree.ParseError) as error:
-        print(f"failed 1 {what}: no results, exit status {status} ({error})")
-        return
+    except (OSError, ElementTree.ParseError):
+        return [f"failed 1 {what}: ended with status {status} and no results"]
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None and case not in failed]
     passed = len(cases) - len(failed) - len(skipped)
-    for case in failed:
-        print(f"failed 1 {what}: {case.get('classname', '')}.{case.get('name')}")
-    if passed:
-        print(f"passed {passed} {what}")
-    if skipped:
-        print(f"skipped {len(skipped)} {what}")
+    lines = [f"failed 1 {what}: {case.get('classname', '')}.{case.get('name')}" for case in failed]
+    lines += [f"passed {passed} {what}"] * (passed > 0) + [f"skipped {len(skipped)} {what}"] * bool(skipped)
     if not cases or (status != 0 and not failed):
-        print(f"failed 1 {what}: exit status {status}")
+        lines.append(f"failed 1 {what}: ended with status {status}")
+    return lines
 
 
-main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+if __name__ == "__main__":
+    print("\n".join(countJunit(sys.argv[1], int(sys.argv[2]), sys.argv[3])))

@@ -60,9 +60,9 @@ runStage() {
     printf '        %s took %s s\n' "$STAGE" $((SECONDS - start))
 }
 
-# Add the results of a JUnit file: countJunit FILE EXIT_STATUS_OF_THE_RUNNER WHAT
+# Add the results of a JUnit file: countJunit FILE EXIT_STATUS_OF_THE_RUNNER
 countJunit() {
-    "$TEST_ENV/bin/python" "$ROOT/scripts/count_junit.py" "$1" "$2" "$STAGE: $3" >> "$LOGS/$STAGE.counts"
+    "$TEST_ENV/bin/python" "$ROOT/scripts/count_junit.py" "$1" "$2" "$STAGE" >> "$LOGS/$STAGE.counts"
 }
 
 # .venv-test: tools, peers and torch; OpenMM-Flash itself comes from the wheel that is built here (installWheel).
@@ -162,16 +162,12 @@ stage_cpp() {
     check "build with -Wall -Wextra -Werror" cmake --build build/cpp -j "$JOBS"
     rm -f "$LOGS/ctest.xml"
     runCtest build/cpp "$LOGS/ctest.xml" || rc=$?
-    countJunit "$LOGS/ctest.xml" "$rc" ctest
+    countJunit "$LOGS/ctest.xml" "$rc"
 }
 
 stage_pytest() {
-    local rc=0
     installWheel "$TEST_ENV"
-    rm -f "$LOGS/pytest.xml"
-    OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1 timeout 2400 "$TEST_ENV/bin/python" -m pytest tests/python -q -ra -p no:cacheprovider \
-        --junitxml="$LOGS/pytest.xml" 2>&1 | tee /dev/fd/3 || rc=$?
-    countJunit "$LOGS/pytest.xml" "$rc" pytest
+    "$TEST_ENV/bin/python" scripts/run_pytest.py "$LOGS" "$LOGS/pytest.counts" "$JOBS" 2>&1 | tee /dev/fd/3
 }
 
 # Leaks are looked for where only our own code runs: OpenMM never frees its kernel factories, nor a Context whose constructor throws.
@@ -183,10 +179,10 @@ stage_sanitize() {
     rm -f "$LOGS"/sanitize*.xml
     rc=0
     ASAN_OPTIONS=detect_leaks=1 runCtest build/sanitize "$LOGS/sanitize.xml" -R "$alone" || rc=$?
-    countJunit "$LOGS/sanitize.xml" "$rc" ctest
+    countJunit "$LOGS/sanitize.xml" "$rc"
     rc=0
     ASAN_OPTIONS=detect_leaks=0 runCtest build/sanitize "$LOGS/sanitize-openmm.xml" -E "$alone" || rc=$?
-    countJunit "$LOGS/sanitize-openmm.xml" "$rc" ctest
+    countJunit "$LOGS/sanitize-openmm.xml" "$rc"
 }
 
 hasFuzzer() {
