@@ -41,8 +41,9 @@ def createSystem(
         Copies of the molecule, evaluated together but not seeing each other: a group of FlashForce each, the priors repeated. The
         particles of copy r have the indices r*n to (r+1)*n - 1; tilePositions and tileTopology repeat positions and topology.
         In a periodic System all copies share one box.
-    nonbondedMethod : openmm.app.NoCutoff or CutoffPeriodic, optional
-        Whether the System is periodic. By default it is if topology has a box. The model's own cutoff holds in any case.
+    nonbondedMethod : openmm.app.NoCutoff, CutoffNonPeriodic or CutoffPeriodic, optional
+        Whether the System is periodic. By default it is if topology has a box. The model's own cutoff holds in any case, so that
+        NoCutoff and CutoffNonPeriodic mean the same: an open System.
     nonbondedCutoff : None
         The cutoff is part of the model; any value is an error.
     constraints, rigidWater : None
@@ -53,7 +54,8 @@ def createSystem(
         Mass of hydrogens (amu if it has no unit) bonded to heavy atoms, whose mass is reduced by the same amount. Needs a Topology
         with bonds.
     masses : sequence of float or mass, optional
-        [n] amu; by default those of the structure, of the elements, or of the model's types, whichever is the first to be known.
+        [n] amu. By default a Topology's elements have theirs (a deuterium is heavier than a hydrogen); a structure has its own, or else
+        those of the model's types, or else of the elements.
     groups : "auto" or sequence of int
         [n] particles of different groups do not see each other through the model. "auto": those of the structure, or one group.
     includePriors : bool
@@ -243,7 +245,8 @@ def _isPeriodic(structure, nonbondedMethod):
         return False
     if nonbondedMethod is not app.CutoffPeriodic:
         raise ValueError(
-            f"nonbondedMethod is {nonbondedMethod}; the model has its own cutoff, so NoCutoff (open) and CutoffPeriodic are allowed."
+            f"nonbondedMethod is {nonbondedMethod}; the model has its own cutoff, so NoCutoff and CutoffNonPeriodic (both open) and CutoffPeriodic are "
+            "allowed."
         )
     if not hasBox:
         raise ValueError(f"nonbondedMethod is CutoffPeriodic, but {structure.source} has no box.")

@@ -109,7 +109,8 @@ class TestElements:
 
     @pytest.mark.parametrize(
         ("box", "method", "periodic"),
-        [(None, None, False), (BOX, None, True), (BOX, app.CutoffPeriodic, True), (BOX, app.NoCutoff, False), (None, app.NoCutoff, False)],
+        [(None, None, False), (BOX, None, True), (BOX, app.CutoffPeriodic, True), (BOX, app.NoCutoff, False), (None, app.NoCutoff, False)]
+        + [(BOX, app.CutoffNonPeriodic, False)],
     )
     def testPeriodicity(self, box, method, periodic):
         system = openmmflash.createSystem(topology(box=box), makeModel("ani"), nonbondedMethod=method)
@@ -130,6 +131,18 @@ class TestElements:
             structure = Structure(METHANOL_POSITIONS, types=types, box=box)
             energies.append(evaluate(referenceContext(openmmflash.createSystem(structure, model)), METHANOL_POSITIONS)[0])
         assert energies[0] == pytest.approx(energies[1], rel=1e-12)
+
+    def testWhoseMasses(self):
+        """A Topology's elements have theirs, isotopes included; of a structure without masses the model's types go first."""
+        metadata, tensors = aniParts()
+        metadata["types"] = [dict(entry) for entry in metadata["types"]]
+        metadata["types"][0]["mass"] = 1.5
+        del metadata["types"][1]["mass"]
+        model = FlashModel.fromBytes(modelBytes(metadata, tensors))
+        heavy = masses(openmmflash.createSystem(topology(atoms=[("D", "D"), ("H", "H"), ("C", "C")], bonds=[]), model))
+        assert heavy == pytest.approx([2.0135532127, 1.007947, 12.01078])
+        bare = Structure(np.eye(3), symbols=["H", "C", "O"])
+        assert masses(openmmflash.createSystem(bare, model)) == pytest.approx([1.5, 12.01078, ELEMENT("O").mass._value])
 
     def testHydrogenMass(self):
         """As ForceField.createSystem does it: the total stays."""
