@@ -3,7 +3,7 @@
 #
 # Finds OpenMM: in OPENMM_DIR (a prefix with include/OpenMM.h and lib/libOpenMM.so: conda, a source build), else in the openmm wheel of
 # the Python interpreter, else in CONDA_PREFIX. The wheel is located without importing it, so that a build in isolation works.
-# Defines OPENMM_DIR, OpenMM_VERSION (where known) and the target OpenMM::OpenMM.
+# Defines OPENMM_DIR and the target OpenMM::OpenMM. What is built fits the OpenMM it was built against; after an update of OpenMM, build anew.
 
 if(NOT OPENMM_DIR AND DEFINED ENV{OPENMM_DIR})
     set(OPENMM_DIR $ENV{OPENMM_DIR})

@@ -135,17 +135,16 @@ static PyObject* Flash_ToTuple(const std::vector<double>& values) {
         Py_DECREF(value);
     }
 }
-%typemap(freearg) const std::string& bytes, const std::string& path ""
+%typemap(freearg) const std::string& path ""
 // A model file's bytes are `bytes` in Python.
-%typemap(in) const std::string& bytes (std::string value) {
+%typemap(in) std::string bytes {
     char* buffer;
     Py_ssize_t length;
     if (PyBytes_AsStringAndSize($input, &buffer, &length) == -1)
         SWIG_fail;
-    value.assign(buffer, static_cast<size_t>(length));
-    $1 = &value;
+    $1.assign(buffer, static_cast<size_t>(length));
 }
-%typemap(typecheck, precedence=SWIG_TYPECHECK_STRING) const std::string& bytes {
+%typemap(typecheck, precedence=SWIG_TYPECHECK_STRING) std::string bytes {
     $1 = PyBytes_Check($input);
 }
 %typemap(out) const std::string& getBytes {
@@ -189,7 +188,7 @@ class FlashModel {
 public:
     explicit FlashModel(const std::string& path);
     %feature("docstring") fromBytes "Read a model from the bytes of a model file. source: what to call them in error messages.";
-    static FlashModel fromBytes(const std::string& bytes, const std::string& source = "model");
+    static FlashModel fromBytes(std::string bytes, const std::string& source = "model");
     %feature("docstring") getBytes "The model file's bytes, exactly as read.";
     const std::string& getBytes() const;
     %feature("docstring") getSha256 "SHA-256 of the bytes, 64 hexadecimal digits.";
@@ -211,7 +210,7 @@ public:
     double getEnergyUnit() const;
     %feature("docstring") getNumMembers "Number of ensemble members; the energy is their mean.";
     int getNumMembers() const;
-    %feature("docstring") getNumWeights "Number of trained parameters, all members together.";
+    %feature("docstring") getNumWeights "Number of the network's parameters, its constants included, all members together.";
     long long getNumWeights() const;
     %feature("docstring") getNumTypes "Number of particle types, counting indices that are not types.";
     int getNumTypes() const;
@@ -229,6 +228,8 @@ public:
     bool hasPairPrior() const;
     %feature("docstring") getPairPriorCutoff "Cutoff of the pair prior in nm, or 0 where every pair of a group counts.";
     double getPairPriorCutoff() const;
+    %feature("docstring") getPairPriorSigma "The distance in nm at which the pair prior between two types is one of the file's energy units; 0 where they do not repel.";
+    double getPairPriorSigma(int type1, int type2) const;
     %feature("docstring") getNumPriors "Number of prior tables: typed parameters for bonded forces, carried but not evaluated by the model.";
     int getNumPriors() const;
     %feature("docstring") getPriorName "Name of a prior table.";
@@ -282,7 +283,7 @@ particle: index in the System (each at most once); type: index of the model's ty
     %feature("docstring") getParticleParameters "getParticleParameters(index) -> [particle, type, group]";
     void getParticleParameters(int index, int& particle, int& type, int& group) const;
     %feature("docstring") setParticleParameters "Change what addParticle() was given for the particle of this index within the force; see updateParametersInContext().";
-    void setParticleParameters(int index, int particle, int type, int group = 0);
+    void setParticleParameters(int index, int particle, int type, int group);
     %feature("docstring") getNumPairExclusions "Number of pairs left out of the pair prior.";
     int getNumPairExclusions() const;
     %feature("docstring") addPairExclusion "Leave a pair (two System indices, same group) out of the model's pair prior. The network always sees every pair.";
@@ -311,6 +312,10 @@ particle: index in the System (each at most once); type: index of the model's ty
     const std::string& getEnergyParameterDerivativeName(int index) const;
     %feature("docstring") setUsesPeriodicBoundaryConditions "Whether particles interact with the nearest and all farther images within the cutoff. Boxes may be triclinic and smaller than the cutoff. Default: no.";
     void setUsesPeriodicBoundaryConditions(bool periodic);
+    %feature("docstring") getUsesPairPrior "Whether the model's pair prior, if it has one, is part of the energy.";
+    bool getUsesPairPrior() const;
+    %feature("docstring") setUsesPairPrior "Leave the model's pair prior out (False) or not (True, as it is unless set otherwise).";
+    void setUsesPairPrior(bool use);
     %feature("docstring") getWeightPrecision "FlashForce.Single or FlashForce.Half.";
     WeightPrecision getWeightPrecision() const;
     %feature("docstring") setWeightPrecision "FlashForce.Single or FlashForce.Half: storage of dense weights on platforms that compile models. The Reference platform is always exact.";

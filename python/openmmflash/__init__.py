@@ -32,12 +32,9 @@ __all__ = ["FlashForce", "FlashModel", *_LAZY]
 
 
 def _loadPlugins():
-    """OpenMM's wheel loads our plugins with its own, from its folder. An OpenMM that lives elsewhere does not look there."""
+    """OpenMM's wheel loads our plugins with its own, from its folder. An OpenMM that lives elsewhere, or with OPENMM_PLUGIN_DIR, does not."""
     folder = pathlib.Path(__file__).resolve().parent.parent / "OpenMM.libs" / "lib" / "plugins"
-    for package in openmm.__path__:
-        if folder == pathlib.Path(package).resolve().parent / "OpenMM.libs" / "lib" / "plugins":
-            return
-    if folder.is_dir():
+    if not openmm.Platform.getPlatform("Reference").supportsKernels(["CalcFlashForce"]) and folder.is_dir():
         openmm.Platform.loadPluginsFromDirectory(str(folder))
 
 

@@ -63,6 +63,7 @@ void FlashForceProxy::serialize(const void* object, SerializationNode& node) con
     node.setIntProperty("forceGroup", force.getForceGroup());
     node.setStringProperty("name", force.getName());
     node.setBoolProperty("usesPeriodic", force.usesPeriodicBoundaryConditions());
+    node.setBoolProperty("usesPairPrior", force.getUsesPairPrior());
     node.setStringProperty("weightPrecision", force.getWeightPrecision() == FlashForce::Half ? "half" : "single");
     node.setDoubleProperty("tableTolerance", force.getTableTolerance());
     SerializationNode& model = node.createChildNode("Model");
@@ -103,6 +104,7 @@ void* FlashForceProxy::deserialize(const SerializationNode& node) const {
     force->setForceGroup(node.getIntProperty("forceGroup", 0));
     force->setName(node.getStringProperty("name", force->getName()));
     force->setUsesPeriodicBoundaryConditions(node.getBoolProperty("usesPeriodic"));
+    force->setUsesPairPrior(node.getBoolProperty("usesPairPrior", true));
     const string& precision = node.getStringProperty("weightPrecision");
     if (precision != "single" && precision != "half")
         throw OpenMMException("FlashForce: the XML has the weight precision \"" + precision + "\"; allowed are single and half");

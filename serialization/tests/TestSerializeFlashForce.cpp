@@ -35,6 +35,7 @@ FlashForce makeForce() {
     force.setUsesPeriodicBoundaryConditions(true);
     force.setWeightPrecision(FlashForce::Half);
     force.setTableTolerance(1e-5);
+    force.setUsesPairPrior(false);
     force.addParticles({5, 2, 9}, {0, 2, 3}, {0, 4, 4});
     force.addPairExclusion(9, 2);
     force.addGlobalParameter("lambda", 0.1);
@@ -52,6 +53,10 @@ void testRoundTrip() {
     CHECK(copy->usesPeriodicBoundaryConditions());
     CHECK(copy->getWeightPrecision() == FlashForce::Half);
     CHECK_EQUAL(1e-5, copy->getTableTolerance());
+    CHECK(!copy->getUsesPairPrior());
+    FlashForce renamed = force;
+    renamed.setGlobalParameterName(1, "nu");
+    CHECK_EQUAL(std::string("nu"), fromXml(toXml(renamed))->getEnergyParameterDerivativeName(0));
     CHECK_EQUAL(3, copy->getNumParticles());
     int particle, type, group;
     copy->getParticleParameters(2, particle, type, group);

@@ -303,6 +303,30 @@ inline void testUpdateParameters() {
     CHECK_THROWS(OpenMMException, test.force->updateParametersInContext(*test.context), "particle 8 has System index 0", "particle 0");
 }
 
+inline void testPairPriorLeftOut() {
+    const NamedModel with = makeRandomModels()[15]; // a prior over all pairs
+    NamedModel without = with;
+    without.spec.repulsion.reset();
+    TestSystem all(with, 7, 0, 18), none(without, 7, 0, 18), left(with, 7, 0, 18), periodic(with, 7, 9, 18);
+    left.force->addPairExclusion(0, 1);
+    left.force->setUsesPairPrior(false);
+    for (TestSystem* test : {&all, &none, &left})
+        test->makeContext();
+    CHECK(std::fabs(all.getEnergy(all.positions) - none.getEnergy(none.positions)) > 1e-3);
+    CHECK_CLOSE(none.getEnergy(none.positions), left.getEnergy(left.positions), tolerances.energy, 0);
+    CHECK_CLOSE_TO_RMS(none.getForces(), left.getForces(), tolerances.force, 0);
+    CHECK_THROWS(OpenMMException, periodic.makeContext(), "no cutoff");
+    periodic.force->setUsesPairPrior(false);
+    periodic.makeContext();
+}
+
+inline void testEnergiesNeedPositions() {
+    TestSystem test(makeRandomModels()[0], 1, 0, 19);
+    VerletIntegrator integrator(0.001);
+    Context context(test.system, integrator, Platform::getPlatform(platformName));
+    CHECK_THROWS(OpenMMException, test.force->getGroupEnergies(context), "positions");
+}
+
 inline void testMoleculesDoNotAge() {
     // Positions far from those of the first call, and back: nothing that was kept between calls may change a result.
     TestSystem test(makeRandomModels()[1], 12, 0, 15);
@@ -327,8 +351,8 @@ inline void testWrongForces() {
     fails(schnet, [](TestSystem& t) { t.force->addParticle(9, 0); }, {"particle 4", "index 9", "0 to 3"}, FLASH_HERE);
     fails(schnet, [](TestSystem& t) { t.force->addParticle(-1, 0); }, {"index -1"}, FLASH_HERE);
     fails(schnet, [](TestSystem& t) { t.force->addParticle(2, 0); }, {"particle 4", "index 2", "particle 2"}, FLASH_HERE);
-    fails(schnet, [](TestSystem& t) { t.force->setParticleParameters(1, 1, 17); }, {"type 17", "0=H"}, FLASH_HERE);
-    fails(schnet, [](TestSystem& t) { t.force->setParticleParameters(1, 1, 1); }, {"type 1;"}, FLASH_HERE); // an index that is not a type
+    fails(schnet, [](TestSystem& t) { t.force->setParticleParameters(1, 1, 17, 0); }, {"type 17", "0=H"}, FLASH_HERE);
+    fails(schnet, [](TestSystem& t) { t.force->setParticleParameters(1, 1, 1, 0); }, {"type 1;"}, FLASH_HERE); // an index that is not a type
     fails(schnet, [](TestSystem& t) { t.force->setParticleParameters(1, 1, 0, -2); }, {"group -2"}, FLASH_HERE);
     fails(schnet, [](TestSystem& t) { t.force->addPairExclusion(0, 1); }, {"no pair prior"}, FLASH_HERE);
     fails(prior, [](TestSystem& t) { t.force->addPairExclusion(0, 9); }, {"9 is not a particle"}, FLASH_HERE);
@@ -358,7 +382,7 @@ inline void testWrongForces() {
     TestSystem test(schnet, 4, 0, 17);
     CHECK_THROWS(OpenMMException, test.force->setTableTolerance(0.5), "0.5");
     CHECK_THROWS(OpenMMException, test.force->addEnergyParameterDerivative("none"), "\"none\"");
-    CHECK_THROWS(OpenMMException, test.force->setParticleParameters(4, 0, 0), "particle 4");
+    CHECK_THROWS(OpenMMException, test.force->setParticleParameters(4, 0, 0, 0), "particle 4");
     CHECK_THROWS(OpenMMException, test.force->getGlobalParameterName(0), "global parameter 0");
     test.makeContext();
     test.positions[3] = test.positions[1];
@@ -381,6 +405,8 @@ inline int runFlashForceTests(const std::string& platform, const Tolerances& all
                      {"energies in parts", testEnergiesInParts},
                      {"global parameters", testGlobalParameters},
                      {"update parameters", testUpdateParameters},
+                     {"pair prior left out", testPairPriorLeftOut},
+                     {"energies need positions", testEnergiesNeedPositions},
                      {"molecules do not age", testMoleculesDoNotAge},
                      {"wrong forces", testWrongForces}});
 }

@@ -77,6 +77,10 @@ void testJson() {
                               "[1] 2", "1e999", "tru", "\"abc"})
         CHECK_THROWS(FlashModelError, Json::parse(wrong, "test"), "not valid JSON");
     CHECK_THROWS(FlashModelError, Json::parse(string(100000, '['), "test"), "nested");
+    string many = "[0";
+    for (int i = 0; i < 300000; i++)
+        many += ",0";
+    CHECK_THROWS(FlashModelError, Json::parse(many + "]", "test"), "more than 200000 values");
 }
 
 void testHalfPrecision() {

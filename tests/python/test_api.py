@@ -216,7 +216,7 @@ def test_castAndIsinstance():
     found = FlashForce.cast(plain)
     assert isinstance(found, FlashForce)
     assert found.getName() == "mine"
-    found.setParticleParameters(0, 0, 3)
+    found.setParticleParameters(0, 0, 3, 0)
     assert force.getParticleParameters(0) == [0, 3, 0]
     assert FlashForce.cast(found).getNumParticles() == 2
     with pytest.raises(openmm.OpenMMException, match="HarmonicBondForce"):

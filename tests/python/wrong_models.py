@@ -271,7 +271,7 @@ CASES = {
     "type without a name": (types([{"mass": 1.0}, None, None]), "type 0", '"name"'),
     "type with an empty name": (types([{"name": ""}, None, None]), "type 0", '""'),
     "type with a dot": (types([{"name": "C.3"}, None, None]), '"C.3"'),
-    "type with a long name": (types([{"name": "C" * 33}, None, None]), "C" * 33),
+    "type with a long name": (types([{"name": "C" * 65}, None, None]), "C" * 60),
     **{
         f"atomic number {value!r}": (firstType(atomic_number=value), "type 0", "atomic_number", text)
         for value, text in ((0, "0"), (119, "119"), (1.5, "1.5"), ("6", '"6"'))
@@ -359,6 +359,8 @@ CASES = {
     "unknown form": (prior("morse_bond"), "prior 0", '"morse_bond"'),
     "prior without a name": (metadata("priors", [{"form": "harmonic_bond"}]), "prior 0", '"name"'),
     "two priors of one name": (prior(listed=[{"name": "p", "form": "harmonic_bond"}] * 2), "prior 1", '"p"'),
+    "prior with a path for a name": (prior(listed=[{"name": "a/b", "form": "harmonic_bond"}]), "prior 0", '"a/b"'),
+    "two rows of the same types": (prior(types=((0, 1), (1, 1), (0, 1)), parameters=((1.0, 2.0),) * 3), "priors.p.types", "rows 0 and 2"),
     "unknown key of a prior": (prior(listed=[{"name": "p", "form": "harmonic_bond", "k": 1}]), '"k"'),
     "prior without parameters": (prior(parameters=DELETE), "priors.p.parameters", "missing"),
     "prior without types": (prior(types=DELETE), "priors.p.types", "missing"),

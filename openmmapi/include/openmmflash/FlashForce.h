@@ -48,7 +48,7 @@ public:
     void addParticles(const std::vector<int>& particles, const std::vector<int>& types, const std::vector<int>& groups = std::vector<int>());
     /** Parameters of a particle. @param index its index within this force */
     void getParticleParameters(int index, int& particle, int& type, int& group) const;
-    void setParticleParameters(int index, int particle, int type, int group = 0);
+    void setParticleParameters(int index, int particle, int type, int group);
 
     int getNumPairExclusions() const {
         return static_cast<int>(exclusions.size());
@@ -84,6 +84,14 @@ public:
     }
     bool usesPeriodicBoundaryConditions() const override {
         return periodic;
+    }
+
+    /** Whether the model's pair prior, if it has one, is part of the energy; yes unless set otherwise. */
+    bool getUsesPairPrior() const {
+        return pairPrior;
+    }
+    void setUsesPairPrior(bool use) {
+        pairPrior = use;
     }
 
     WeightPrecision getWeightPrecision() const {
@@ -128,7 +136,7 @@ private:
     std::vector<std::pair<int, int>> exclusions;
     std::vector<GlobalParameter> globalParameters;
     std::vector<std::string> energyParameterDerivatives;
-    bool periodic = false;
+    bool periodic = false, pairPrior = true;
     WeightPrecision weightPrecision = Single;
     double tableTolerance = 1e-6;
 };

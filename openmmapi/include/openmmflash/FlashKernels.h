@@ -20,7 +20,7 @@ struct FlashEnergies {
 };
 
 /** What a platform offers for FlashForce. */
-class CalcFlashForceKernel : public OpenMM::KernelImpl {
+class OPENMM_EXPORT_FLASH CalcFlashForceKernel : public OpenMM::KernelImpl {
 public:
     static std::string Name() {
         return "CalcFlashForce";

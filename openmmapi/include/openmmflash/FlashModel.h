@@ -29,7 +29,7 @@ public:
     /** Read and check a model file. @throws FlashModelError naming what is wrong */
     explicit FlashModel(const std::string& path);
     /** Read a model from the bytes of a model file. @param source what to call the bytes in error messages */
-    static FlashModel fromBytes(const std::string& bytes, const std::string& source = "model");
+    static FlashModel fromBytes(std::string bytes, const std::string& source = "model");
     /** The model file's bytes, exactly as read. */
     const std::string& getBytes() const;
     /** SHA-256 of the bytes, 64 hexadecimal digits. */
@@ -51,7 +51,7 @@ public:
     double getEnergyUnit() const;
     /** Number of ensemble members; the energy is their mean. */
     int getNumMembers() const;
-    /** Number of trained parameters, all members together. */
+    /** Number of the network's parameters, its constants (radial functions, AEV) included, all members together. */
     long long getNumWeights() const;
 
     /** Number of particle types, counting indices that are not types. */
@@ -71,6 +71,8 @@ public:
     bool hasPairPrior() const;
     /** Cutoff of the pair prior in nm, or 0 where every pair of a group counts. */
     double getPairPriorCutoff() const;
+    /** The distance in nm at which the pair prior between two types is one of the file's energy units; 0 where they do not repel. */
+    double getPairPriorSigma(int type1, int type2) const;
 
     /** Number of prior tables: typed parameters for bonded forces, which the model carries but does not evaluate. */
     int getNumPriors() const;

@@ -78,7 +78,11 @@ const string& FlashForce::getGlobalParameterName(int index) const {
 }
 
 void FlashForce::setGlobalParameterName(int index, const string& name) {
-    checked(globalParameters, index, "global parameter").name = name;
+    string& current = checked(globalParameters, index, "global parameter").name;
+    for (string& derivative : energyParameterDerivatives)
+        if (derivative == current)
+            derivative = name;
+    current = name;
 }
 
 double FlashForce::getGlobalParameterDefaultValue(int index) const {

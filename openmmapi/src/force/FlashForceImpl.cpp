@@ -112,7 +112,7 @@ void FlashForceImpl::checkBox(const OpenMM::System& system) const {
     if (!owner.usesPeriodicBoundaryConditions())
         return;
     const FlashModel& model = owner.getModel();
-    if (model.hasPairPrior() && model.getPairPriorCutoff() == 0)
+    if (owner.getUsesPairPrior() && model.hasPairPrior() && model.getPairPriorCutoff() == 0)
         throw OpenMMException("FlashForce: the pair prior of this model (" + model.getName() +
                               ") has no cutoff, so its sum over a periodic system has no meaning; do not use periodic boundary conditions, or give the model "
                               "file a repulsion cutoff");
@@ -165,6 +165,7 @@ void FlashForceImpl::updateParametersInContext(OpenMM::ContextImpl& context) {
 }
 
 FlashEnergies FlashForceImpl::computeEnergies(OpenMM::ContextImpl& context) {
+    context.calcForcesAndEnergy(false, false, 0); // of no force: OpenMM's own check that positions have been set
     FlashEnergies energies = kernel.getAs<CalcFlashForceKernel>().computeEnergies(context);
     double scale = 1;
     for (const string& name : globalParameters)

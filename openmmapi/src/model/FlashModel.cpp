@@ -48,10 +48,10 @@ FlashModel::FlashModel(std::shared_ptr<const Data> data) : data(std::move(data))
 
 FlashModel::FlashModel(const string& path) : FlashModel(fromBytes(readFile(path), path)) {}
 
-FlashModel FlashModel::fromBytes(const string& bytes, const string& source) {
+FlashModel FlashModel::fromBytes(string bytes, const string& source) {
     auto data = std::make_shared<Data>();
-    data->bytes = bytes;
-    data->hash = sha256(bytes);
+    data->bytes = std::move(bytes);
+    data->hash = sha256(data->bytes);
     try {
         data->file = readModel(data->bytes);
     }
@@ -150,6 +150,15 @@ double FlashModel::getPairPriorCutoff() const {
     return hasPairPrior() ? getSpec().repulsion->cutoff * getSpec().lengthUnit : 0;
 }
 
+double FlashModel::getPairPriorSigma(int type1, int type2) const {
+    if (!hasPairPrior())
+        throw FlashModelError("FlashModel: this model (" + getName() + ") has no pair prior");
+    const ModelSpec& spec = getSpec();
+    checked(spec.types, type1, "type");
+    checked(spec.types, type2, "type");
+    return spec.repulsion->sigma[static_cast<size_t>(type1) * spec.types.size() + static_cast<size_t>(type2)] * spec.lengthUnit;
+}
+
 int FlashModel::getNumPriors() const {
     return static_cast<int>(getSpec().priors.size());
 }
@@ -181,7 +190,7 @@ const std::vector<double>& FlashModel::getPriorParameters(int index) const {
 string FlashModel::summary() const {
     std::ostringstream out;
     out << getName() << ": " << getArchitecture() << ", " << getNumMembers() << (getNumMembers() == 1 ? " network, " : " networks, ") << getNumWeights()
-        << " weights, cutoff " << getCutoff() << " nm\n";
+        << " parameters, cutoff " << getCutoff() << " nm\n";
     out << "types:";
     for (int i = 0; i < getNumTypes(); i++)
         if (!getTypeName(i).empty())

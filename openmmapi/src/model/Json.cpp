@@ -11,6 +11,8 @@ namespace OpenMMFlash {
 namespace {
 
 constexpr int MaxDepth = 16;
+/** A value takes some 100 bytes, but as little as two in the text: more than any model needs, and too few to exhaust the memory. */
+constexpr int MaxValues = 200000;
 
 /** Position of the first byte that is no part of a UTF-8 character, or npos. */
 size_t findInvalidUtf8(const std::string& text) {
@@ -51,6 +53,7 @@ private:
     const std::string& text;
     const std::string& what;
     size_t position = 0;
+    int numValues = 0;
 
     [[noreturn]] void fail(const std::string& problem) const {
         throw FlashModelError(what + " is not valid JSON: " + problem + " at byte " + std::to_string(position));
@@ -82,6 +85,8 @@ private:
     }
 
     Json parseValue(int depth) {
+        if (++numValues > MaxValues)
+            fail("more than " + std::to_string(MaxValues) + " values");
         if (depth > MaxDepth)
             fail("nested deeper than " + std::to_string(MaxDepth));
         Json value;

@@ -47,6 +47,12 @@ double parseUnit(const string& key, const string& text, const std::map<string, d
     return number.number;
 }
 
+/** Names become parts of tensor names and of entries in structure files. */
+void checkName(const string& name, const ObjectReader& reader) {
+    if (name.size() > 64 || name.find_first_of("./\\ \t\n\"") != string::npos)
+        reader.fail("name", "must have at most 64 characters, none of them a dot, a slash, a space or a quote");
+}
+
 vector<ParticleType> parseTypes(const string& text, bool isAni) {
     const Json list = Json::parse(text, "metadata key \"types\"");
     if (list.type != Json::Array || list.array.empty() || list.array.size() > static_cast<size_t>(MaxTypes))
@@ -59,8 +65,7 @@ vector<ParticleType> parseTypes(const string& text, bool isAni) {
         if (entry.type != Json::Null) {
             ObjectReader reader(entry, what);
             type.name = reader.getString("name");
-            if (type.name.size() > 32 || type.name.find_first_of(". \t\n\"") != string::npos)
-                reader.fail("name", "must have at most 32 characters, none of them a dot, a space or a quote");
+            checkName(type.name, reader);
             if (!names.insert(type.name).second)
                 reader.fail("name", "is the name of two types");
             if (reader.has("atomic_number"))
@@ -223,6 +228,7 @@ vector<PriorTable> readPriors(const string& text, TensorReader& tensors, const v
         ObjectReader reader(entry, "prior " + to_string(priors.size()));
         PriorTable table;
         table.name = reader.getString("name");
+        checkName(table.name, reader);
         if (!names.insert(table.name).second)
             reader.fail("name", "is the name of two priors");
         vector<string> forms;
@@ -250,6 +256,13 @@ vector<PriorTable> readPriors(const string& text, TensorReader& tensors, const v
             if (table.types[i] < 0 || table.types[i] >= static_cast<int>(types.size()))
                 throw FlashModelError("tensor " + quoted(typesName) + " has type " + to_string(table.types[i]) + " in row " +
                                       to_string(i / static_cast<size_t>(form.arity)) + "; this model has types 0 to " + to_string(types.size() - 1));
+        std::map<vector<int>, size_t> firstRows;
+        for (size_t row = 0; row < static_cast<size_t>(rows); row++) {
+            const auto begin = table.types.begin() + static_cast<long>(row) * form.arity;
+            const auto [first, isNew] = firstRows.emplace(vector<int>(begin, begin + form.arity), row);
+            if (!isNew)
+                throw FlashModelError("tensor " + quoted(typesName) + " has the same types in rows " + to_string(first->second) + " and " + to_string(row));
+        }
         priors.push_back(std::move(table));
     }
     return priors;

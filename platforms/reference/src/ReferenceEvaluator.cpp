@@ -88,7 +88,7 @@ void addRepulsion(const Repulsion& repulsion, int numTypes, const std::vector<in
 } // namespace
 
 ReferenceResult evaluateReference(const ModelSpec& model, const std::vector<int>& types, const std::vector<Vector3>& positions, const std::optional<Box>& box,
-                                  const std::vector<std::pair<int, int>>& exclusions) {
+                                  const std::vector<std::pair<int, int>>& exclusions, bool withPairPrior) {
     if (types.size() != positions.size())
         throw std::invalid_argument("evaluateReference: " + std::to_string(types.size()) + " types, but " + std::to_string(positions.size()) + " positions");
     const int numTypes = static_cast<int>(model.types.size());
@@ -109,7 +109,7 @@ ReferenceResult evaluateReference(const ModelSpec& model, const std::vector<int>
     for (std::vector<double>& energies : result.memberEnergies)
         for (size_t i = 0; i < types.size(); i++)
             energies[i] += model.typeEnergies[types[i]];
-    if (model.repulsion)
+    if (model.repulsion && withPairPrior)
         addRepulsion(*model.repulsion, numTypes, types, positions, box, exclusions, result);
     return result;
 }

@@ -86,10 +86,11 @@ struct ReferenceResult {
  *
  * @param types      [n] indices into model.types
  * @param positions  [n], in the model's length unit
- * @param exclusions pairs (i, j) of this group left out of the pair prior
+ * @param exclusions     pairs (i, j) of this group left out of the pair prior
+ * @param withPairPrior  whether the pair prior, if the model has one, is part of the result
  */
 ReferenceResult evaluateReference(const ModelSpec& model, const std::vector<int>& types, const std::vector<Vector3>& positions, const std::optional<Box>& box,
-                                  const std::vector<std::pair<int, int>>& exclusions);
+                                  const std::vector<std::pair<int, int>>& exclusions, bool withPairPrior = true);
 
 } // namespace OpenMMFlash
 

@@ -23,6 +23,7 @@ ReferencePlatform::PlatformData& getData(ContextImpl& context) {
 
 void ReferenceCalcFlashForceKernel::initialize(const OpenMM::System& system, const FlashForce& force) {
     model = std::make_unique<FlashModel>(force.getModel());
+    pairPrior = force.getUsesPairPrior();
     periodic = force.usesPeriodicBoundaryConditions();
     for (int i = 0; i < force.getNumGlobalParameters(); i++)
         globalParameters.push_back(force.getGlobalParameterName(i));
@@ -77,7 +78,7 @@ ReferenceResult ReferenceCalcFlashForceKernel::evaluate(ContextImpl& context, co
                 (*box)[i][static_cast<size_t>(k)] = vectors[i][k] / spec.lengthUnit;
     }
     try {
-        return evaluateReference(spec, group.types, x, box, group.exclusions);
+        return evaluateReference(spec, group.types, x, box, group.exclusions, pairPrior);
     }
     catch (const FlashEvaluationError& error) {
         throw OpenMMException("FlashForce: " + error.describe(group.particles, spec.lengthUnit, "nm"));

@@ -34,7 +34,7 @@ private:
     std::unique_ptr<FlashModel> model; ///< shares the force's data
     std::vector<Group> groups;         ///< by ascending group number
     int numParticles = 0;
-    bool periodic = false;
+    bool periodic = false, pairPrior = true;
     std::vector<std::string> globalParameters, derivatives;
 };
 
