@@ -173,8 +173,6 @@ def _asModel(model):
     if isinstance(model, FlashModel):
         return model
     if isinstance(model, (str, os.PathLike)):
-        if os.path.isfile(model):
-            return FlashModel(os.fspath(model))
         from .models import loadModel
 
         return loadModel(model)
