@@ -209,29 +209,39 @@ def _asStructure(topology, model):
 
 
 def _elementTypes(topology, model):
-    known = {model.getTypeAtomicNumber(i): i for i in range(model.getNumTypes()) if model.getTypeAtomicNumber(i) > 0}
+    known = {}
+    for i in range(model.getNumTypes()):
+        if model.getTypeAtomicNumber(i) > 0:
+            known.setdefault(model.getTypeAtomicNumber(i), []).append(i)
     if not known:
-        raise ValueError(
+        raise StructureError(
             "This model's types are beads, not elements, so that a Topology does not say what its particles are. Give a structure file "
             "(docs/structure-format.md), which openmm-flash convert writes beside the model."
         )
     if model.getNumPriors():
-        raise ValueError(
+        raise StructureError(
             "This model has priors, whose interaction lists a Topology does not hold. Give a structure file (docs/structure-format.md)."
         )
     types = []
     for atom in topology.atoms():
         where = f"Atom {atom.index} ({atom.name} of residue {atom.residue.name} {atom.residue.id}, chain {atom.residue.chain.id})"
-        allowed = " ".join(model.getTypeName(i) for i in known.values())
+        allowed = " ".join(model.getTypeName(i) for same in known.values() for i in same)
         if atom.element is None:
-            raise ValueError(
+            raise StructureError(
                 f"{where} has no element: a virtual site or dummy particle, which the model cannot see. Remove it; it knows {allowed}."
             )
         if atom.element.atomic_number not in known:
-            raise ValueError(f"{where} is {atom.element.name} ({atom.element.symbol}); this model knows {allowed}.")
-        types.append(known[atom.element.atomic_number])
+            raise StructureError(f"{where} is {atom.element.name} ({atom.element.symbol}); this model knows {allowed}.")
+        same = known[atom.element.atomic_number]
+        if len(same) > 1:
+            raise StructureError(
+                f"{where} is {atom.element.name}, and this model has {len(same)} types for it: "
+                f"{', '.join(f'{model.getTypeName(i)} ({i})' for i in same)}. A Topology does not say which is meant: give a structure file "
+                "(docs/structure-format.md) with types."
+            )
+        types.append(same[0])
     if not types:
-        raise ValueError("The topology has no atoms.")
+        raise StructureError("The topology has no atoms.")
     return types
 
 
