@@ -64,7 +64,10 @@ def createSystem(
     Returns
     -------
     openmm.System
-        With a FlashForce, one force per form of prior, and perhaps a CMMotionRemover.
+        With a FlashForce, one force per form of prior, and perhaps a CMMotionRemover. A periodic System of a Topology with bonds also
+        has a HarmonicBondForce called "molecules", of force constant 0 on these bonds: from it OpenMM knows the molecules that a
+        barostat moves as a whole. Without bonds a barostat scales every atom on its own; of a structure, the bonds among its priors
+        tell the molecules.
 
     Raises
     ------
@@ -109,6 +112,8 @@ def createSystem(
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("FlashForce")
     system.addForce(force)
+    if isTopology and periodic and topology.getNumBonds():
+        system.addForce(_moleculeForce(topology, n, replicas))
     if includePriors:
         if model.hasPairPrior():
             for i, j in _pairExclusions(structure, model, types, groups).tolist():
@@ -243,6 +248,17 @@ def _elementTypes(topology, model):
     if not types:
         raise StructureError("The topology has no atoms.")
     return types
+
+
+def _moleculeForce(topology, n, replicas):
+    """Bonds without energy. FlashForce reports none, since a model may break them, and MonteCarloBarostat scales what is not bonded apart."""
+    force = mm.HarmonicBondForce()
+    for r in range(replicas):
+        for a, b in topology.bonds():
+            force.addBond(a.index + r * n, b.index + r * n, 0.0, 0.0)
+    force.setUsesPeriodicBoundaryConditions(True)
+    force.setName("molecules")
+    return force
 
 
 def _isPeriodic(structure, nonbondedMethod):

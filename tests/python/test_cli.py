@@ -121,8 +121,9 @@ def test_energy_of_every_format(invoke, inputs, tmp_path):
 def test_periodic_energy(invoke, inputs):
     symbols, positions = peptide()
     energy, _ = direct(inputs / "ani.safetensors", symbols, positions, np.diag([0.8, 0.85, 0.9]))
-    invoke("energy", "ani.safetensors", "box.pdb", "--json", "e.json")
+    output = invoke("energy", "ani.safetensors", "box.pdb", "--json", "e.json")
     assert energyOf()["energy"] == pytest.approx(energy, abs=1e-8)
+    assert "priors" not in output and energyOf()["priorEnergy"] == 0  # the force that names the molecules is none
     open_, _ = direct(inputs / "ani.safetensors", symbols, positions)
     invoke("energy", "ani.safetensors", "box.pdb", "--no-periodic", "--json", "e.json")
     assert energyOf()["energy"] == pytest.approx(open_, abs=1e-8) and energyOf()["box"] is None

@@ -7,10 +7,10 @@ import openmm
 import pytest
 from mlcg_reference import evaluate, referenceContext
 from openmm import app, unit
-from random_models import aniParts, makeModel, schnetParts
+from random_models import ATOMS, aniParts, makeModel, schnetParts
 
 import openmmflash
-from openmmflash import FlashForce, FlashModel
+from openmmflash import FlashForce, FlashModel, models
 from openmmflash.convert._writer import modelBytes, writeModel
 from openmmflash.priors import getPairPriorSigma
 from openmmflash.structurefile import Structure, StructureError, Terms, writeStructure
@@ -105,6 +105,28 @@ class TestElements:
         for given in (path, tmp_path / "m.safetensors"):
             assert flashForce(openmmflash.createSystem(topology(), given)).getNumParticles() == 6
 
+    def testTheNameOfAModelWinsOverAFile(self, tmp_path, monkeypatch):
+        """As models.loadModel promises; ./ani1x is the file."""
+        named = writeModel(tmp_path / "named.safetensors", *aniParts(seed=7))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(models, "_cached", lambda name, members: named)
+        writeModel("ani1x", *aniParts(seed=8))
+        digests = [
+            flashForce(openmmflash.createSystem(topology(), name)).getModel().getSha256()
+            for name in ("ani1x", named, "./ani1x", tmp_path / "ani1x")
+        ]
+        assert digests[0] == digests[1] != digests[2] == digests[3]
+
+    def testTwoTypesOfOneElement(self):
+        """A Topology cannot say which is meant; a structure can. Elements of one type are not concerned."""
+        metadata, tensors = aniParts(types=[*ATOMS, {"name": "OW", "atomic_number": 8}])
+        model = FlashModel.fromBytes(modelBytes(metadata, tensors))
+        with pytest.raises(StructureError, match=r"Atom 1 \(O of .*\) is oxygen.*types for it: O \(2\), OW \(3\).*structure file.*types"):
+            openmmflash.createSystem(topology(), model)
+        assert openmmflash.createSystem(topology(atoms=[("C", "C"), ("H", "H")], bonds=[]), model).getNumParticles() == 2
+        system = openmmflash.createSystem(Structure(METHANOL_POSITIONS, types=[1, 3, 0, 0, 0, 0]), model)
+        assert [t for _, t, _ in particles(flashForce(system))] == [1, 3, 0, 0, 0, 0]
+
     BOX = [[2.0, 0, 0], [0.5, 2.1, 0], [-0.4, 0.6, 2.2]]
 
     @pytest.mark.parametrize(
@@ -118,6 +140,39 @@ class TestElements:
         if periodic:
             found = [vector.value_in_unit(unit.nanometer) for vector in system.getDefaultPeriodicBoxVectors()]
             np.testing.assert_allclose(np.array([list(v) for v in found]), box, rtol=1e-12)
+
+    @pytest.mark.parametrize("replicas", [1, 2])
+    def testMoleculesAreKnown(self, replicas):
+        """A barostat moves molecules as a whole, so OpenMM must know them; nothing else changes."""
+        box, model = 1.6 * np.eye(3), makeModel("ani")
+        x = np.concatenate([METHANOL_POSITIONS, METHANOL_POSITIONS + [0.5, 0.4, 0.3]])
+        system = openmmflash.createSystem(topology(copies=2, box=box), model, replicas=replicas, removeCMMotion=False)
+        assert [force.getName() for force in system.getForces()] == ["FlashForce", "molecules"]
+        context, n = referenceContext(system), 2 * replicas
+        assert [list(molecule) for molecule in context.getMolecules()] == [list(range(6 * k, 6 * k + 6)) for k in range(n)]
+        without = openmmflash.createSystem(topology(copies=2, bonds=[], box=box), model, replicas=replicas, removeCMMotion=False)
+        assert without.getNumForces() == 1 and len(referenceContext(without).getMolecules()) == 12 * replicas
+        (energy, forces), (energy0, forces0) = (evaluate(referenceContext(s), tilePositions(x, replicas)) for s in (system, without))
+        assert energy == energy0
+        np.testing.assert_array_equal(forces, forces0)
+
+    def testOpenSystemsHaveNoNeedOfMolecules(self):
+        assert openmmflash.createSystem(topology(), makeModel("ani"), removeCMMotion=False).getNumForces() == 1
+
+    def testBarostatScalesMolecules(self):
+        """After moves of the barostat alone, the shape of each molecule is what it was."""
+        system = openmmflash.createSystem(topology(copies=2, box=1.6 * np.eye(3)), makeModel("ani"), removeCMMotion=False)
+        system.addForce(openmm.MonteCarloBarostat(1e5 * unit.bar, 300 * unit.kelvin, 1))
+        for i in range(system.getNumParticles()):
+            system.setParticleMass(i, 1e12)  # too heavy to be moved by forces
+        context = openmm.Context(system, openmm.VerletIntegrator(1e-6), openmm.Platform.getPlatform("Reference"))
+        context.setPositions(np.concatenate([METHANOL_POSITIONS, METHANOL_POSITIONS + [0.5, 0.4, 0.3]]))
+        context.getIntegrator().step(60)
+        state = context.getState(positions=True)
+        assert abs(state.getPeriodicBoxVolume()._value / 1.6**3 - 1) > 1e-3
+        x = state.getPositions(asNumpy=True)._value
+        for molecule in (x[:6], x[6:]):
+            np.testing.assert_allclose(molecule - molecule[0], METHANOL_POSITIONS - METHANOL_POSITIONS[0], atol=1e-9)
 
     def testUnreducedBoxIsTheSameLattice(self):
         """OpenMM takes reduced boxes only; another cell of the same lattice is reduced, and gives the same energy."""

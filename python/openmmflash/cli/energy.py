@@ -51,8 +51,8 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
     deviations = np.array(force.getEnsembleDeviation(context))
     network = float(groups.sum())
     rest = energy - network  # the priors' part; exactly zero without them would be hidden by rounding
-    hasPriors = inputs.system.getNumForces() > 1
     used = inputs.model
+    hasPriors = priors and used.getNumPriors() > 0
     result = {
         "energy": energy,
         "memberEnergies": [float(x) + (rest if hasPriors else 0.0) for x in members],
