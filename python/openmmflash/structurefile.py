@@ -16,6 +16,9 @@ import numpy as np
 
 KEYS = ("positions", "types", "symbols", "masses", "box", "groups", "exclusions")
 TERM_PARTS = ("particles", "parameters")
+# Limits of what a file may make us allocate: of a header (numpy's own), of all arrays, and of arrays out of a file much smaller.
+MAX_HEADER, MAX_BYTES = 10000, 2 << 30
+MAX_RATIO, FREE_BYTES = 200, 64 << 20
 # What the standard library and numpy raise for damaged archives (RuntimeError: encrypted ones and nesting too deep to parse).
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, SyntaxError, MemoryError)
 
@@ -313,6 +316,7 @@ def _readArchive(path):
     """All arrays of an .npz, read without numpy's loader, which allocates what a damaged header asks for."""
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuseHuge(path, sum(info.file_size for info in archive.infolist()))
             arrays = {}
             for info in archive.infolist():
                 if not info.filename.endswith(".npy"):
@@ -329,13 +333,24 @@ def _readArchive(path):
         raise StructureError(f"{path}: not a readable structure file (.npz): {error}.") from error
 
 
+def _refuseHuge(path, unpacked):
+    """Before anything is unpacked. zipfile itself never unpacks more than an entry claims."""
+    if unpacked > MAX_BYTES:
+        raise StructureError(f"{path}: its arrays would unpack to {unpacked} bytes; at most {MAX_BYTES} are read. Use fewer frames.")
+    packed = os.path.getsize(path)
+    if unpacked > max(MAX_RATIO * packed, FREE_BYTES):
+        raise StructureError(
+            f"{path}: its arrays would unpack to {unpacked} bytes, {unpacked // packed} times its size; that is no structure's content."
+        )
+
+
 def _readArray(file, size, what):
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise StructureError(f"{what} is an array of numpy's format version {version}; 1.0 and 2.0 are read.")
     length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-    if length > size:
-        raise StructureError(f"{what} has a header of {length} bytes in {size} bytes.")
+    if length > MAX_HEADER:
+        raise StructureError(f"{what} has a header of {length} bytes; at most {MAX_HEADER} are read.")
     header = ast.literal_eval(file.read(length).decode("latin1"))
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"} or not isinstance(header["descr"], str):
         raise StructureError(f"{what} has an unusual header: {str(header)[:100]}; only plain arrays are read.")

@@ -3,11 +3,13 @@
 """Structure files: written and read back, and every wrong one refused by name."""
 
 import io
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
+from openmmflash import structurefile
 from openmmflash.structurefile import Structure, StructureError, Terms, isStructureFile, readStructure, writeStructure
 
 GOOD = {
@@ -191,6 +193,48 @@ DAMAGED = [
 def testDamagedArchive(tmp_path, entries, message):
     with pytest.raises(StructureError, match=message):
         readStructure(archive(tmp_path / "s.npz", entries))
+
+
+def peakOfReading(path, message):
+    """Bytes that Python allocates until a file is refused."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(StructureError, match=message):
+            readStructure(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def testLongHeader(tmp_path):
+    """A header is text that is parsed; megabytes of it, which compress to nothing, would cost gigabytes."""
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (" + b"1, " * 200000 + b"), }"
+    data = b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("positions.npy", data)
+    assert peakOfReading(tmp_path / "s.npz", f"header of {len(text)} bytes; at most 10000 are read") < 1e6
+
+
+def testMuchOutOfLittle(tmp_path):
+    """Arrays of zeros compress a thousandfold; a small file must not fill the memory."""
+    with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("positions.npy", npy(np.zeros((3, 3))))
+        with file.open("masses.npy", "w") as entry:
+            for _ in range(100):
+                entry.write(bytes(1 << 20))
+    assert peakOfReading(tmp_path / "s.npz", r"would unpack to 104857\d\d\d bytes, 9\d\d times its size") < 1e6
+
+
+def testTooLarge(tmp_path, monkeypatch):
+    write(tmp_path / "s.npz")
+    monkeypatch.setattr(structurefile, "MAX_BYTES", 1000)
+    with pytest.raises(StructureError, match=r"would unpack to \d+ bytes; at most 1000 are read"):
+        readStructure(tmp_path / "s.npz")
+
+
+def testManyEqualSymbolsAreNoBomb(tmp_path):
+    structure = Structure(np.zeros((20000, 3)), symbols=["C"] * 20000)
+    assert readStructure(writeStructure(tmp_path / "s.npz", structure)) == structure
 
 
 def testTruncated(tmp_path):
