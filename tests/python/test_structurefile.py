@@ -222,7 +222,7 @@ def testMuchOutOfLittle(tmp_path):
         with file.open("masses.npy", "w") as entry:
             for _ in range(100):
                 entry.write(bytes(1 << 20))
-    assert peakOfReading(tmp_path / "s.npz", r"would unpack to 104857\d\d\d bytes, 9\d\d times its size") < 1e6
+    assert peakOfReading(tmp_path / "s.npz", r"would unpack to 104857\d\d\d bytes, \d{3,4} times its size") < 1e6
 
 
 def testTooLarge(tmp_path, monkeypatch):
