@@ -47,10 +47,7 @@ def plotLog(logPath, imagePath, title="", temperature=None):
     time = log["time_ps"]
     if not len(time):
         return False
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # it draws files with a canvas of its own, whatever backend pyplot has
 
     scale, unit = (1e-3, "ns") if time[-1] >= 10000 else (1, "ps")
     time = time * scale

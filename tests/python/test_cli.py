@@ -382,6 +382,22 @@ def test_debug_shows_where(inputs):
     assert "Traceback" in loud.stderr and "structure.py" in loud.stderr
 
 
+def test_plots_leave_the_backend_alone(tmp_path):
+    """A notebook that plots a log goes on with the backend that it had."""
+    matplotlib = pytest.importorskip("matplotlib", reason="plots are drawn with the package matplotlib")
+    from openmmflash.plots import plotLog
+
+    before = matplotlib.get_backend()
+    (tmp_path / "log.csv").write_text("time_ps,potential_kJ_mol,total_kJ_mol,temperature_K\n1,2,3,300\n2,3,4,310\n")
+    try:
+        matplotlib.use("svg")
+        assert plotLog(tmp_path / "log.csv", tmp_path / "log.png", temperature=300)
+        assert matplotlib.get_backend().lower() == "svg"
+    finally:
+        matplotlib.use(before)
+    assert (tmp_path / "log.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_help_of_every_command():
     top = call("--help")
     assert top.returncode == 0
