@@ -7,6 +7,7 @@ JOBS=${JOBS:-2}
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 TORCH=torch==2.13.0
 TORCHANI=torchani==2.2.4
+TORCHANI_NEW=torchani==2.9.0 # cannot share an environment with 2.2.4: it goes into a folder that only its own tests see
 
 # Add to the stage's counts: count passed|failed|skipped NUMBER WHAT
 count() {
@@ -69,19 +70,19 @@ countJunit() {
 setUpTests() {
     local key
     ensureBuildTools
-    key=$("$PYTHON" --version)$'\n'$TORCH$'\n'$TORCHANI$'\n'$(cat "$ROOT"/tests/python/requirements*.txt)
+    key=$("$PYTHON" --version)$'\n'$TORCH$'\n'$TORCHANI$'\n'$TORCHANI_NEW$'\n'$(cat "$ROOT"/tests/python/requirements*.txt)
     makeVenv "$TEST_ENV" "$key"
     if [ "$VENV_READY" = yes ]; then
         say "using the environment .venv-test"
         return
     fi
-    say "installing into .venv-test: tests/python/requirements.txt, $TORCH, $TORCHANI and tests/python/requirements-peers.txt"
+    say "installing into .venv-test: tests/python/requirements.txt, $TORCH, $TORCHANI, $TORCHANI_NEW and tests/python/requirements-peers.txt"
     pipInstall "$TEST_ENV" -r "$ROOT/tests/python/requirements.txt"
     pipInstall "$TEST_ENV" "$TORCH"
     pipInstall "$TEST_ENV" --no-deps "$TORCHANI"
-    if [ -e "$ROOT/tests/python/requirements-peers.txt" ]; then
-        pipInstall "$TEST_ENV" --no-deps -r "$ROOT/tests/python/requirements-peers.txt"
-    fi
+    pipInstall "$TEST_ENV" --no-deps -r "$ROOT/tests/python/requirements-peers.txt"
+    pipInstall "$TEST_ENV" --target "$TEST_ENV/torchani-new" --no-deps "$TORCHANI_NEW" h5py
+    pipInstall "$TEST_ENV" --target "$TEST_ENV/torchani-new" huggingface_hub # TorchANI imports it
     finishVenv "$TEST_ENV" "$key"
 }
 
