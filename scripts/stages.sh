@@ -14,6 +14,15 @@ count() {
     [ "$2" = 0 ] || printf '%s %s %s\n' "$1" "$2" "$STAGE: $3" >> "$LOGS/$STAGE.counts"
 }
 
+# Copy what comes in to the log and to the terminal. (Not with tee /dev/fd/3: that opens, and cuts off, a file that the terminal's output goes to.)
+toTerminal() {
+    local line
+    while IFS= read -r line || [ -n "$line" ]; do
+        printf '%s\n' "$line"
+        printf '%s\n' "$line" >&3
+    done
+}
+
 # One check: check WHAT COMMAND... goes on after a failure. (The command runs with `set -e`, which a plain `if` would switch off.)
 check() {
     local what=$1 rc log
@@ -30,7 +39,7 @@ check() {
     cat "$log"
     if [ "$rc" = 0 ]; then
         count passed 1 "$what"
-        printf 'ok      %s\n' "$what" | tee /dev/fd/3
+        printf 'ok      %s\n' "$what" | toTerminal
     else
         count failed 1 "$what"
         { printf 'FAILED  %s (exit status %s)\n' "$what" "$rc" && tail -n 40 "$log" | sed 's/^/        /'; } >&3
@@ -153,7 +162,7 @@ stage_lint() {
 runCtest() {
     local build=$1 junit=$2
     shift 2
-    ctest --test-dir "$build" -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$junit" "$@" 2>&1 | tee /dev/fd/3
+    ctest --test-dir "$build" -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$junit" "$@" 2>&1 | toTerminal
 }
 
 stage_cpp() {
@@ -168,7 +177,7 @@ stage_cpp() {
 
 stage_pytest() {
     installWheel "$TEST_ENV"
-    "$TEST_ENV/bin/python" scripts/run_pytest.py "$LOGS" "$LOGS/pytest.counts" "$JOBS" 2>&1 | tee /dev/fd/3
+    "$TEST_ENV/bin/python" scripts/run_pytest.py "$LOGS" "$LOGS/pytest.counts" "$JOBS" 2>&1 | toTerminal
 }
 
 # Leaks are looked for where only our own code runs: OpenMM never frees its kernel factories, nor a Context whose constructor throws.
