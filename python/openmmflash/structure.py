@@ -81,8 +81,8 @@ def loadStructure(path, frame=None):
     Parameters
     ----------
     path : str
-        PDB, PDBx/mmCIF, XYZ or extended XYZ (positions and lattice in Angstrom), or npz (docs/structure-format.md). The suffix says
-        which; where it does not, the content.
+        PDB, PDBx/mmCIF, XYZ or extended XYZ (positions and lattice in Angstrom, masses in amu), or npz (docs/structure-format.md). The
+        suffix says which; where it does not, the content.
     frame : int, optional
         Which frame of a file with several, from 0; negative numbers count from the end. Without it, the first.
 
@@ -346,7 +346,8 @@ def _readXyz(path, frame):
         )
     elif np.any(np.array(atoms.cell)):
         notes.append("The file has a Lattice but pbc is F F F: no periodic box is used.")
-    molecule = structurefile.Structure(positions, symbols=atoms.get_chemical_symbols(), box=box, source=path)
+    masses = atoms.arrays.get("masses", atoms.arrays.get("mass"))  # ASE's name of the column and libAtoms'
+    molecule = structurefile.Structure(positions, symbols=atoms.get_chemical_symbols(), masses=masses, box=box, source=path)
     return LoadedStructure(
         source=path, positions=molecule.positions, box=box, molecule=molecule, rotation=rotation, numFrames=len(frames), notes=notes
     )

@@ -133,6 +133,17 @@ def test_extended_xyz(tmp_path):
     assert structure.molecule.symbols == ["O", "H"] and structure.rotation is None
 
 
+@pytest.mark.parametrize("column", ["mass", "masses"])
+def test_masses_of_extended_xyz(tmp_path, column):
+    """Both names are in use; ASE's is the second."""
+    pytest.importorskip("ase", reason="extended XYZ is read with the package ase")
+    path = xyz(tmp_path / "a.xyz", f"Properties=species:S:1:pos:R:3:{column}:R:1", "O 1 2 3 17.5", "H 4 5 6 2.25")
+    assert loadStructure(path).molecule.masses.tolist() == [17.5, 2.25]
+    assert loadStructure(xyz(tmp_path / "b.xyz", "plain", "O 1 2 3", "H 4 5 6")).molecule.masses is None
+    with pytest.raises(StructureError, match=r"masses\[1\] is 0.0; masses are in amu and positive"):
+        loadStructure(xyz(tmp_path / "c.xyz", f"Properties=species:S:1:pos:R:3:{column}:R:1", "O 1 2 3 17.5", "H 4 5 6 0"))
+
+
 def test_plain_xyz_is_open(tmp_path):
     pytest.importorskip("ase", reason="XYZ is read with the package ase")
     assert loadStructure(xyz(tmp_path / "a.xyz", "water", "O 0 0 0", "H 1 0 0")).box is None
