@@ -301,6 +301,21 @@ def test_missing_hydrogens(invoke):
     assert "has 2, at least 3 are expected" in output
 
 
+def test_missing_hydrogens_without_residues(invoke, inputs, tmp_path):
+    """XYZ and npz have no residues to compare with; four carbons and no hydrogen at all are noticed."""
+    pytest.importorskip("ase", reason="XYZ is read with the package ase")
+    positions = np.array([[0.0, 0, 0], [0.14, 0, 0], [0.21, 0.12, 0], [0.35, 0.12, 0], [0.42, 0, 0]])
+    writeXyz(tmp_path / "a.xyz", "CCCCO", positions, "plain")
+    np.savez("a.npz", positions=positions, symbols=np.array(list("CCCCO")))
+    np.savez("b.npz", positions=positions, types=[1, 1, 1, 1, 3])
+    for name in ("a.xyz", "a.npz", "b.npz"):
+        output = invoke("energy", "ani.safetensors", name, code=2)
+        assert f"{name} has 4 carbons and no hydrogen at all" in output and "--allow-missing-hydrogens" in output
+        assert "Note: " in invoke("energy", "ani.safetensors", name, "--allow-missing-hydrogens")
+    writeXyz(tmp_path / "a.xyz", "CCCCH", positions, "plain")
+    assert "hydrogen" not in invoke("energy", "ani.safetensors", "a.xyz")
+
+
 def test_foreign_elements(invoke):
     output = invoke("energy", "ani.safetensors", "ion.pdb", code=2)
     assert "Na in NA (atom 13)" in output and "H C N O" in output

@@ -50,8 +50,9 @@ def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydroge
         note(f"{path}: The file has {structure.numFrames} frames; the first is used (--frame chooses).")
     if noPeriodic:
         structure.dropBox()
-    if isAtomistic(model) and structure.topology is not None:
-        checkElements(structure, model)
+    if isAtomistic(model):
+        if structure.topology is not None:
+            checkElements(structure, model)
         checkHydrogens(structure, model, allowMissingHydrogens)
     return structure
 
@@ -142,13 +143,20 @@ def standardHydrogens():
     return table
 
 
+def atomicNumbers(structure, model):
+    """The atomic number of each atom."""
+    if structure.topology is None:
+        return [model.getTypeAtomicNumber(int(t)) for t in structure.molecule.getTypes(model)]
+    return [atom.element.atomic_number for atom in structure.topology.atoms()]
+
+
 def checkHydrogens(structure, model, allow):
     """An all-atom model takes a carbon without its hydrogens for a carbene, and says nothing: so we do."""
     if 1 not in {model.getTypeAtomicNumber(i) for i in range(model.getNumTypes())}:
         return
     table = standardHydrogens()
     lacking, absent = [], 0
-    for residue in structure.topology.residues():
+    for residue in structure.topology.residues() if structure.topology is not None else ():
         atoms = list(residue.atoms())
         found = sum(1 for atom in atoms if atom.element is not None and atom.element.atomic_number == 1)
         names = {atom.name for atom in atoms}
@@ -157,9 +165,9 @@ def checkHydrogens(structure, model, allow):
         if found < expected:
             lacking.append((residue, found, expected))
             absent += expected - found
-    carbons = [atom for atom in structure.topology.atoms() if atom.element is not None and atom.element.atomic_number == 6]
-    hydrogens = any(atom.element is not None and atom.element.atomic_number == 1 for atom in structure.topology.atoms())
-    if not lacking and (hydrogens or len(carbons) < 4):
+    numbers = atomicNumbers(structure, model)
+    carbons = numbers.count(6)
+    if not lacking and (1 in numbers or carbons < 4):
         return
     if lacking:
         residue, found, expected = lacking[0]
@@ -169,7 +177,7 @@ def checkHydrogens(structure, model, allow):
             f"first {residue.name} {residue.id} of chain {residue.chain.id}: it has {found}, at least {expected} are expected"
         )
     else:
-        what = f"{structure.source} has {len(carbons)} carbons and no hydrogen at all"
+        what = f"{structure.source} has {carbons} carbons and no hydrogen at all"
     if allow:
         note(f"{what}. The model sees exactly the atoms given (--allow-missing-hydrogens).")
         return
