@@ -26,6 +26,7 @@ FILES = {
     "final_state.xml",
     "system.xml",
     "run.json",
+    "run.lock",
 }
 BASE = ("--seed", "11", "--interval", "20", "--checkpoint-interval", "50", "--equilibrate", "10fs")
 
@@ -370,6 +371,25 @@ def test_killed_run_resumes_exactly(run, inputs, tmp_path):
     run("--resume", "-o", "parts")
     run(*options, "--steps", (rows + 5) * 20, "-o", "whole")
     sameRun(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_lock_is_one_file(tmp_path):
+    """Whoever opened run.lock while a run held it must exclude others once that run is over: a deleted file would exclude nobody."""
+    fcntl = pytest.importorskip("fcntl", reason="this system has no fcntl locks")
+    from openmmflash.cli._app import UserError
+    from openmmflash.cli._folder import Folder
+
+    first, third = Folder(tmp_path / "out"), Folder(tmp_path / "out")
+    first.create(False)
+    with open(tmp_path / "out" / "run.lock", "w") as second:
+        with pytest.raises(OSError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        first.close()
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(UserError, match="Another openmm-flash run"):
+            third.create(False)
+    third.create(False)  # a folder with nothing but the lock is empty
+    third.close()
 
 
 def test_two_runs_in_one_folder(run, inputs, tmp_path):

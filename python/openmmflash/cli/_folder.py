@@ -46,7 +46,7 @@ class Folder:
         """Make an empty folder; `overwrite` removes the files of an earlier run, and nothing else."""
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UserError(f"--output {self.path} is a file. Give the name of a folder.")
-        if os.path.isdir(self.path) and os.listdir(self.path):
+        if os.path.isdir(self.path) and set(os.listdir(self.path)) - {LOCK}:
             if not overwrite:
                 resume = ", --resume to continue that run" if os.path.exists(self[RUN]) else ""
                 raise UserError(f"The folder {self.path} is not empty. Give another --output{resume}, or --overwrite to start anew in it.")
@@ -90,10 +90,8 @@ class Folder:
             raise UserError(f"Another openmm-flash run is writing to {self.path}. Wait for it, or give another --output.") from error
 
     def close(self):
-        """Release the lock."""
+        """Release the lock. Its file stays: another run may have opened it already, and a lock on a deleted file locks nothing."""
         if self._lock is not None:
-            if os.path.exists(self[LOCK]):
-                os.remove(self[LOCK])
             self._lock.close()
             self._lock = None
 
