@@ -208,6 +208,40 @@ def test_resumed_replicas(run, tmp_path):
     sameRun(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("form", ["dcd", "xtc"])
+def test_interval_longer_than_the_run(run, tmp_path, form):
+    """One frame at the end; the same command with more steps continues it, and is the run that had them from the start."""
+    options = ("nma.pdb", "--model", "ani.safetensors", "--seed", 11, "--interval", 40, "--equilibrate", 0, "--format", form)
+    assert "longer than the run" in run(*options, "--steps", 4, "-o", "parts").output
+    parts = tmp_path / "parts"
+    assert json.loads((parts / "run.json").read_text())["settings"]["interval"] == 40
+    np.testing.assert_array_equal(readLog(parts / "log.csv")["step"], [4])
+    for steps, rows in ((8, [8]), (100, [40, 80])):
+        run(*options, "--resume", "--steps", steps, "-o", "parts")
+        np.testing.assert_array_equal(readLog(parts / "log.csv")["step"], rows)
+    run(*options, "--steps", 100, "-o", "whole")
+    sameLog(tmp_path / "whole" / "log.csv", parts / "log.csv")
+    if form == "dcd":
+        sameRun(tmp_path / "whole", parts)
+    else:
+        for whole, part in zip(readXtc(tmp_path / "whole" / "trajectory.xtc"), readXtc(parts / "trajectory.xtc")):
+            np.testing.assert_array_equal(whole, part)
+
+
+def test_killed_while_the_interval_grows(run, tmp_path):
+    """The resumed run begins its log anew; killed before its first checkpoint, it leaves the old one, and can be resumed again."""
+    options = ("nma.pdb", "--model", "ani.safetensors", "--seed", 11, "--interval", 40, "--equilibrate", 0)
+    run(*options, "--steps", 4, "-o", "parts")
+    checkpoint = (tmp_path / "parts" / "checkpoint.npz").read_bytes()
+    run("--resume", "--steps", 50, "-o", "parts")
+    (tmp_path / "parts" / "checkpoint.npz").write_bytes(checkpoint)
+    for name in ("log.csv", "trajectory.dcd"):
+        os.truncate(tmp_path / "parts" / name, 10)
+    run("--resume", "-o", "parts")
+    run(*options, "--steps", 50, "-o", "whole")
+    sameRun(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_resumed_xtc(run, tmp_path):
     options = ("nmabox.pdb", "--model", "ani.safetensors", "--format", "xtc", *BASE)
     run(*options, "--steps", 200, "-o", "whole")

@@ -114,8 +114,11 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
                 f"The run in {folder.path} is complete: {meta['step']} steps, {meta['step'] * settings['timestep_fs'] / 1000:g} ps. "
                 "A longer --time (or --steps) continues it."
             )
+        if meta["interval"] != frameInterval(settings):
+            meta["frames"] = 0  # the one frame of a run shorter than --interval; the longer run has its first one later
         for name, key in ((_folder.LOG, "log"), (_folder.TRAJECTORY[settings["format"]], "trajectory")):
-            _folder.checkSize(folder[name], meta["sizes"][key])
+            if meta["frames"]:
+                _folder.checkSize(folder[name], meta["sizes"][key])
         system = openmm.XmlSerializer.deserialize(readSystem(folder, run))
         priorSystem = None
         if os.path.exists(folder[_folder.REPLICA]):
@@ -150,7 +153,6 @@ def resolve(options, model):
     interval = options["interval"]
     if interval > steps:
         note(f"--interval {interval} is longer than the run of {steps} steps: one frame is written, at its end.")
-        interval = steps
     return {
         "temperature_K": options["temperature"],
         "timestep_fs": timestep,
@@ -170,6 +172,11 @@ def resolve(options, model):
         "no_periodic": options["no_periodic"],
         "allow_missing_hydrogens": options["allow_missing_hydrogens"],
     }
+
+
+def frameInterval(settings):
+    """Steps between frames: --interval, or the whole of a run that is shorter, so that it has a frame at all."""
+    return min(settings["interval"], settings["steps"])
 
 
 def countSteps(timePs, steps, timestepFs):
@@ -278,17 +285,16 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
         priorContext = openmm.Context(priorSystem, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
     measurement = Measurement(context, settings["replicas"], model.getNumMembers(), settings["temperature_K"], priorContext)
     columns = measurement.columns(settings["pressure_bar"] is not None)
-    keep = meta["sizes"] if meta else None
-    log = _folder.Log(folder[_folder.LOG], columns, keep["log"] if meta else None)
-    trajectoryFile = _folder.TRAJECTORY[settings["format"]]
-    frames = (meta["frames"], keep["trajectory"]) if meta else None
-    trajectory = _folder.Trajectory(folder[trajectoryFile], topology, timestep, settings["interval"], frames)
+    keep = meta["sizes"] if meta and meta["frames"] else None
+    log = _folder.Log(folder[_folder.LOG], columns, keep and keep["log"])
+    trajectoryFile, interval = folder[_folder.TRAJECTORY[settings["format"]]], frameInterval(settings)
+    trajectory = _folder.Trajectory(trajectoryFile, topology, timestep, interval, keep and (meta["frames"], keep["trajectory"]))
     clock = time.perf_counter()
     phase, step = (meta["phase"], meta["step"]) if meta else (MINIMIZE, 0)
     firstStep = step if phase == PRODUCE else 0
     try:
         with Interrupts() as interrupts:
-            simulation = Simulation(context, folder, settings, measurement, trajectory, log, interrupts, Progress(showProgress))
+            simulation = Simulation(context, folder, settings, interval, measurement, trajectory, log, interrupts, Progress(showProgress))
             if phase == MINIMIZE:
                 if settings["minimize"]:
                     minimize(context, interrupts, simulation.progress)
@@ -389,7 +395,7 @@ def finish(run, folder, context, steps, wall):
         say(f"Temperature: {np.mean(half):.1f} K (mean of the second half of {rows} rows)")
     say(f"Results are in {folder.path}:")
     lines = [
-        (_folder.TRAJECTORY[settings["format"]], f"{rows} frames, one every {settings['interval'] * settings['timestep_fs'] / 1000:g} ps"),
+        (_folder.TRAJECTORY[settings["format"]], f"{rows} frames, one every {frameInterval(settings) * settings['timestep_fs'] / 1000:g} ps"),
         (run["topology"], "names and bonds for a viewer"),
         (_folder.LOG, "energies, temperature, speed"),
         (_folder.PLOT, "energy and temperature") if plotted else None,

@@ -137,6 +137,8 @@ class Simulation:
     folder : _folder.Folder
     settings : dict
         run.json's settings.
+    interval : int
+        Steps between frames.
     measurement : Measurement
     trajectory, log : _folder.Trajectory, _folder.Log
     interrupts : Interrupts
@@ -144,12 +146,12 @@ class Simulation:
         progress(phase, total, start) is a context manager; what it gives is called with (step, ns per day).
     """
 
-    def __init__(self, context, folder, settings, measurement, trajectory, log, interrupts, progress):
+    def __init__(self, context, folder, settings, interval, measurement, trajectory, log, interrupts, progress):
         self.context, self.folder, self.settings = context, folder, settings
         self.measurement, self.trajectory, self.log = measurement, trajectory, log
         self.interrupts, self.progress = interrupts, progress
         self.timestep = settings["timestep_fs"] / 1000  # ps
-        self.interval, self.checkpointInterval = settings["interval"], settings["checkpoint_interval"]
+        self.interval, self.checkpointInterval = interval, settings["checkpoint_interval"]
         self.volume = settings["pressure_bar"] is not None
         self.piece = 1
         self.lastCheckpoint = None
@@ -201,7 +203,8 @@ class Simulation:
         state = self.context.getState(positions=True, energy=True)
         self.measurement.refuseUnstable(state, f"at step {step} of {phase}")
         sizes = {"trajectory": self.trajectory.flush(), "log": self.log.flush()}
-        _folder.writeCheckpoint(self.folder, {"phase": phase, "step": step, "frames": self.trajectory.frames, "sizes": sizes}, self.context)
+        meta = {"phase": phase, "step": step, "frames": self.trajectory.frames, "interval": self.interval, "sizes": sizes}
+        _folder.writeCheckpoint(self.folder, meta, self.context)
         self.lastCheckpoint = (phase, step)
 
 
