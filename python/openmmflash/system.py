@@ -72,8 +72,8 @@ def createSystem(
     Raises
     ------
     ValueError
-        An argument that does not fit, an element or type that the model does not have; StructureError, a ValueError, for what is wrong
-        with a structure. The message names the particle.
+        An argument that does not fit. StructureError, a ValueError, for what is wrong with a structure or does not suit the model: an
+        element or type that the model does not have. The message names the particle.
     """
     from . import FlashForce
 
@@ -87,7 +87,7 @@ def createSystem(
     types = structure.getTypes(model)
     periodic = _isPeriodic(structure, nonbondedMethod)
     if periodic and includePriors and model.hasPairPrior() and model.getPairPriorCutoff() == 0:
-        raise ValueError(
+        raise StructureError(
             "This model's pair prior has no cutoff: it acts between all pairs, which has no meaning in a periodic box. Use "
             "nonbondedMethod=NoCutoff or includePriors=False."
         )

@@ -10,6 +10,10 @@ import sys
 import numpy as np
 import pytest
 import small_models
+from random_models import aniParts
+
+from openmmflash.convert._writer import writeModel
+from openmmflash.structurefile import writeStructure
 
 pytest.importorskip("click", reason="the command line needs the package click")
 
@@ -20,6 +24,11 @@ def inputs(tmp_path_factory):
     small_models.writeAni(folder / "ani.safetensors", members=3)
     small_models.writeBeads(folder / "beads.safetensors")
     small_models.writeBeadStructure(folder / "chain.npz")
+    chain = small_models.beadChain()
+    chain.box = 5 * np.eye(3)
+    writeStructure(folder / "boxchain.npz", chain)
+    metadata, tensors = aniParts(types=[{"name": n, "atomic_number": z} for n, z in (*small_models.ELEMENTS, ("OW", 8))])
+    writeModel(folder / "twooxygens.safetensors", metadata, tensors)
     small_models.writePeptide(folder / "nma.pdb")
     small_models.writePeptide(folder / "box.pdb", cell=(8, 8.5, 9))
     small_models.writePeptide(folder / "noh.pdb", drop=lambda line: line[76:78].strip() == "H")
@@ -330,6 +339,10 @@ WRONG = [
     (("energy", "ani.safetensors", "."), "folder"),
     (("energy", "ani.safetensors", "chain.npz"), "terms/bonds"),
     (("energy", "beads.safetensors", "nma.pdb"), "beads"),
+    (("energy", "beads.safetensors", "boxchain.npz"), "no cutoff"),
+    (("energy", "twooxygens.safetensors", "nma.pdb"), "O (3), OW (4)"),
+    (("convert", "ani1x", "-o", "x.safetensors", "--members", "-1"), "-1"),
+    (("convert", "ani1x", "-o", "x.safetensors", "--members", "99"), "99"),
     (("energy", "ani.safetensors", "nma.pdb", "--platform", "Abacus"), "Abacus"),
     (("energy", "ani.safetensors", "nma.pdb", "--platform", "Reference", "--threads", "2"), "--threads 2"),
     (("energy", "ani.safetensors", "nma.pdb", "--frame", "7"), "no frame 7; it has 1"),
@@ -387,6 +400,31 @@ def call(*arguments, **options):
     return subprocess.run(
         [sys.executable, "-m", "openmmflash", *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
     )
+
+
+@pytest.mark.parametrize("bug", [ValueError("shapes (3,) and (4,) differ"), MemoryError(), KeyError("x"), FileExistsError("x is there")])
+def test_our_bugs_are_not_the_users_input(invoke, monkeypatch, bug):
+    """A ValueError that is not one of ours comes from a mistake in the program, and is to be reported."""
+    from openmmflash import system
+
+    def broken(*arguments, **options):
+        raise bug
+
+    monkeypatch.setattr(system, "createSystem", broken)
+    ours = not isinstance(bug, OSError)
+    output = invoke("energy", "ani.safetensors", "nma.pdb", code=1 if ours else 2)
+    assert ("internal error" in output and "--debug and report" in output) == ours and output.count("\n") == 1
+
+
+def test_a_model_that_is_not_installed(invoke, monkeypatch, tmp_path):
+    """Where was looked and what to do: a list, a line each."""
+    from openmmflash import models
+
+    monkeypatch.setattr(models, "_places", lambda name: [tmp_path / "one", tmp_path / "two"])
+    output = invoke("energy", "ani2x", "nma.pdb", code=2)
+    lines = output.splitlines()
+    assert lines[0] == "Error: The model ani2x is not installed. Looked at"
+    assert lines[1:3] == [f"  {tmp_path / 'one'}: absent", f"  {tmp_path / 'two'}: absent"] and "pip" in output or "putting" in output
 
 
 def test_debug_shows_where(inputs):

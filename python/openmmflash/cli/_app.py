@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 
 class UserError(click.ClickException):
-    """Something the user can put right: one line, exit code 2."""
+    """Something the user can put right: a line or a few, exit code 2."""
 
     exit_code = BAD_INPUT
 
@@ -35,7 +35,7 @@ class Group(click.Group):
 
 
 class Command(click.Command):
-    """A command whose errors are one line; --debug shows where they come from."""
+    """A command whose errors are messages, not tracebacks; --debug shows where they come from."""
 
     def __init__(self, *args, **keywords):
         super().__init__(*args, **keywords)
@@ -58,17 +58,30 @@ class Command(click.Command):
             if isinstance(error, click.ClickException):
                 raise
             if isUsersError(error):
-                raise UserError(oneLine(error)) from error
+                raise UserError(messageOf(error)) from error
             text = f"Error: internal error, {type(error).__name__}: {oneLine(error)}. Repeat it with --debug and report what that shows."
             click.echo(text, err=True)
             sys.exit(INTERNAL_ERROR)
 
 
 def isUsersError(error):
-    """Whether an exception's message is written for the user: ours, OpenMM's and the operating system's."""
-    if isinstance(error, (OSError, ValueError, MemoryError)):
-        return True
-    return type(error).__name__ in ("OpenMMException", "FlashModelError", "ModelNotFoundError")
+    """Whether an exception's message is written for the user: ours, OpenMM's and the operating system's.
+
+    Any other one, a plain ValueError included, comes from a mistake in the program.
+    """
+    from openmm import OpenMMException
+
+    from ..convert import ConversionError
+    from ..structurefile import StructureError
+
+    return isinstance(error, (ConversionError, StructureError, OpenMMException, OSError))
+
+
+def messageOf(error):
+    """The message for the user: one line, but that of a model which is not installed is a list of places and of ways to get it."""
+    from ..models import ModelNotFoundError
+
+    return str(error) if isinstance(error, ModelNotFoundError) else oneLine(error)
 
 
 def oneLine(error):
