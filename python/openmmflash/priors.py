@@ -6,8 +6,6 @@ A model file has the parameters (docs/model-format.md, "Other priors"), a struct
 The forms are those of mlcg (Charron et al., Nature Chemistry 17, 1284 (2025)).
 """
 
-import json
-import struct
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -255,38 +253,3 @@ def _fourier(n):
 
 def _polynomial(n):
     return " + ".join(["v0", *(f"k{i}*theta^{i}" for i in range(1, n + 1))]), ["v0", *(f"k{i}" for i in range(1, n + 1))]
-
-
-def getPairPriorSigma(model):
-    """sigma [T, T] of the model's pair prior in the model's length unit, or None where it has none."""
-    header, start = _modelHeader(model)
-    entry = header.get("repulsion.sigma")
-    if entry is None:
-        return None
-    dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[entry["dtype"]]
-    first, last = entry["data_offsets"]
-    return np.frombuffer(model.getBytes()[start + first : start + last], dtype).reshape(entry["shape"]).astype(np.float64)
-
-
-def withoutPairPrior(model):
-    """The same model without its pair prior, so that FlashForce evaluates the network alone. A model that has none is returned as it is."""
-    if not model.hasPairPrior():
-        return model
-    header, start = _modelHeader(model)
-    data = model.getBytes()[start:]
-    first, last = header.pop("repulsion.sigma")["data_offsets"]
-    for name, entry in header.items():
-        if name != "__metadata__" and entry["data_offsets"][0] >= last:
-            entry["data_offsets"] = [offset - (last - first) for offset in entry["data_offsets"]]
-    hyperparameters = json.loads(header["__metadata__"]["hyperparameters"])
-    del hyperparameters["repulsion"]
-    header["__metadata__"]["hyperparameters"] = json.dumps(hyperparameters)
-    text = json.dumps(header).encode("utf-8")
-    text += b" " * (-len(text) % 8)
-    return type(model).fromBytes(struct.pack("<Q", len(text)) + text + data[:first] + data[last:], f"{model.getName()} without pair prior")
-
-
-def _modelHeader(model):
-    data = model.getBytes()
-    length = struct.unpack("<Q", data[:8])[0]
-    return json.loads(data[8 : 8 + length]), 8 + length

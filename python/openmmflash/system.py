@@ -10,7 +10,7 @@ import openmm as mm
 from openmm import app, unit
 from openmm.app.internal.unitcell import reducePeriodicBoxVectors
 
-from .priors import createPriorForces, getPairPriorSigma, withoutPairPrior
+from .priors import createPriorForces
 from .structurefile import Structure, StructureError, readStructure
 
 
@@ -102,7 +102,8 @@ def createSystem(
     if periodic:
         system.setDefaultPeriodicBoxVectors(*reducePeriodicBoxVectors(structure.box * unit.nanometer))
     groups = _groups(structure, groups)
-    force = FlashForce(model if includePriors else withoutPairPrior(model))
+    force = FlashForce(model)
+    force.setUsesPairPrior(bool(includePriors))
     stride = int(groups.max()) + 1
     force.addParticles(
         np.arange(n * replicas).tolist(),
@@ -349,7 +350,9 @@ def _pairExclusions(structure, model, types, groups):
             f"{structure.source}: there are no 'exclusions', but the model has a pair prior: without them bonded particles would "
             f"repel each other. Give an empty [0, 2] array if every pair is meant, or includePriors=False."
         )
-    missing = getPairPriorSigma(model)[np.ix_(types, types)] == 0
+    present, place = np.unique(types, return_inverse=True)
+    sigma = np.array([[model.getPairPriorSigma(i, j) for j in present.tolist()] for i in present.tolist()])
+    missing = sigma[np.ix_(place, place)] == 0
     if missing.any():
         missing &= groups[:, None] == groups[None, :]
         missing[tuple(structure.exclusions.T)] = missing[tuple(structure.exclusions.T[::-1])] = False

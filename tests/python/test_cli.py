@@ -168,6 +168,8 @@ def test_energy_with_and_without_priors(invoke):
     repulsion = 4.184 * float(np.sum((sigma / np.linalg.norm(chain.positions[i] - chain.positions[j], axis=1) / 10) ** 6))
     invoke("energy", "beads.safetensors", "chain.npz", "--no-priors", "--json", "e.json")
     assert energyOf()["energy"] == pytest.approx(result["modelEnergy"] - repulsion, abs=1e-6)
+    output = invoke("check", "beads.safetensors", "boxchain.npz", "--no-priors", "--coordinates", 6, "--nve-steps", 0)
+    assert "PASS  order of the particles" in output and ", 0 failed" in output
 
 
 def test_energy_of_groups(invoke, inputs):

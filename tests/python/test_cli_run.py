@@ -155,6 +155,22 @@ def test_topology_fits_the_trajectory(run, tmp_path):
     assert pdb.topology.getNumBonds() == 15
 
 
+def test_without_priors_the_model_is_the_file(run, inputs, tmp_path):
+    """What system.xml holds is the model that run.json names, with the pair prior left out by the force."""
+    import hashlib
+
+    import openmm
+
+    from openmmflash import FlashForce
+
+    run("chain.npz", "--model", "beads.safetensors", "--no-priors", "--steps", 4, "-o", "out", *BASE)
+    system = openmm.XmlSerializer.deserialize((tmp_path / "out" / "system.xml").read_text())
+    (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
+    digest = hashlib.sha256((inputs / "beads.safetensors").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["model"]["sha256"] == force.getModel().getSha256() == digest
+    assert not force.getUsesPairPrior()
+
+
 def test_default_timesteps(run, tmp_path):
     run("nma.pdb", "--model", "ani.safetensors", "--steps", 1, "-o", "atoms")
     run("chain.npz", "--model", "beads.safetensors", "--steps", 1, "-o", "beads")

@@ -10,7 +10,7 @@ from random_models import schnetParts
 
 from openmmflash import FlashModel
 from openmmflash.convert._writer import modelBytes
-from openmmflash.priors import FORMS, createPriorForces, getPairPriorSigma, withoutPairPrior
+from openmmflash.priors import FORMS, createPriorForces
 from openmmflash.structurefile import Structure, StructureError, Terms
 
 ENERGY, LENGTH = 4.184, 0.1  # the models here are in kcal/mol and Angstrom
@@ -292,25 +292,3 @@ def testPeriodic(form):
         results.append(evaluate(referenceContext(system), positions + shifts @ box))
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-9)
     np.testing.assert_allclose(results[1][1], results[0][1], atol=1e-8 * max(1.0, np.abs(results[0][1]).max()))
-
-
-def testPairPriorCanBeTakenOut():
-    """The model without its pair prior has every other tensor at its place: the network's energy is the total minus the repulsion."""
-    full = model({"bonds": ("harmonic_bond", [[0, 0]], [[50.0, 3.8]])}, repulsion="all")
-    bare = withoutPairPrior(full)
-    assert full.hasPairPrior() and not bare.hasPairPrior()
-    assert bare.getNumPriors() == 1 and bare.getNumWeights() == full.getNumWeights() and withoutPairPrior(bare) is bare
-    from openmmflash import FlashForce
-
-    positions, types, energies = chain(6), [0, 1, 2, 3, 0, 1], []
-    for each in (full, bare):
-        force = FlashForce(each)
-        for i, t in enumerate(types):
-            force.addParticle(i, t, 0)
-        energies.append(evaluate(referenceContext(forcesOnly([force], 6)), positions)[0])
-    sigma = getPairPriorSigma(full)
-    assert sigma.shape == (4, 4) and getPairPriorSigma(bare) is None
-    repulsion = sum(
-        (sigma[types[i], types[j]] * LENGTH / np.linalg.norm(positions[i] - positions[j])) ** 6 for i in range(6) for j in range(i)
-    )
-    assert energies[0] - energies[1] == pytest.approx(ENERGY * repulsion, rel=1e-10)

@@ -12,7 +12,6 @@ from random_models import ATOMS, aniParts, makeModel, schnetParts
 import openmmflash
 from openmmflash import FlashForce, FlashModel, models
 from openmmflash.convert._writer import modelBytes, writeModel
-from openmmflash.priors import getPairPriorSigma
 from openmmflash.structurefile import Structure, StructureError, Terms, writeStructure
 from openmmflash.system import tilePositions, tileTopology
 
@@ -280,12 +279,14 @@ class TestBeads:
         """The network alone: neither bonded terms nor the pair prior, whose lists are then not needed."""
         bare = molecule(exclusions=None, terms=None)
         system = openmmflash.createSystem(bare, beads(), includePriors=False)
-        assert not flashForce(system).getModel().hasPairPrior() and system.getNumForces() == 2
+        force = flashForce(system)
+        assert not force.getUsesPairPrior() and force.getNumPairExclusions() == 0 and system.getNumForces() == 2
+        assert force.getModel().getSha256() == beads().getSha256()  # the very model file
         full = openmmflash.createSystem(molecule(), beads())
         positions = molecule().positions
         energies = [evaluate(referenceContext(s), positions)[0] for s in (system, full)]
         # by hand: bonds, angles, repulsion of the pairs that are not excluded
-        x, sigma, types = positions * 10, getPairPriorSigma(beads()), [0, 0, 1, 0]
+        x, sigma, types = positions * 10, schnetParts(repulsion="all")[1]["repulsion.sigma"], [0, 0, 1, 0]
 
         def r(i, j):
             return np.linalg.norm(x[i] - x[j])
@@ -297,6 +298,15 @@ class TestBeads:
         priors += 10 * (c(0, 1, 2) + 0.3) ** 2 + 12 * (c(1, 2, 3) - 0.1) ** 2
         priors += sum((sigma[types[i], types[j]] / r(i, j)) ** 6 for i, j in [(0, 2), (0, 3), (1, 3)])
         assert energies[1] - energies[0] == pytest.approx(4.184 * priors, rel=1e-10)
+
+    def testPeriodicWithoutThePairPrior(self):
+        """A pair prior of all pairs has no meaning in a box; without it the network has."""
+        box = np.diag([2.5, 2.5, 2.5])
+        system = openmmflash.createSystem(molecule(box=box), beads(), includePriors=False)
+        positions = molecule().positions
+        moved = positions + np.array([[0, 0, 0], [1, 0, -2], [0, 3, 0], [-1, -1, 1]]) @ box
+        energies = [evaluate(referenceContext(system), x)[0] for x in (positions, moved)]
+        assert energies[0] == pytest.approx(energies[1], rel=1e-10)
 
     def testReplicas(self):
         model, n = beads(), 4

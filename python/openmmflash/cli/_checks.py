@@ -161,6 +161,7 @@ def checkPermutation(evaluator, tolerance, random):
         system.setDefaultPeriodicBoxVectors(*evaluator.system.getDefaultPeriodicBoxVectors())
         force = FlashForce(old.getModel())
         force.setUsesPeriodicBoundaryConditions(old.usesPeriodicBoundaryConditions())
+        force.setUsesPairPrior(old.getUsesPairPrior())
         entries = [old.getParticleParameters(k) for k in range(old.getNumParticles())]
         if permuted:
             entries = sorted(((int(place[particle]), kind, group) for particle, kind, group in entries), key=lambda entry: entry[0])
