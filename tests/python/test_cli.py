@@ -202,6 +202,9 @@ def test_info(invoke, inputs):
     result = json.loads(invoke("info", "beads.safetensors", "--json"))
     import hashlib
 
+    output = invoke("info", "beads.safetensors")
+    weights = str(result["numWeights"])
+    assert [output.replace(",", "").count(text) for text in (result["sha256"], weights, "harmonic_bond")] == [1, 1, 1]  # said once
     assert result["sha256"] == hashlib.sha256((inputs / "beads.safetensors").read_bytes()).hexdigest()
     assert result["priors"] == [{"name": "bonds", "form": "harmonic_bond", "arity": 2, "rows": 3}]
     assert [entry["name"] for entry in result["types"]] == ["A", "B"] and result["cutoff"] == pytest.approx(1.0)

@@ -23,8 +23,8 @@ def command(model, asJson):
         return
     say(model.summary().rstrip())
     say()
-    rows = [("SHA-256", facts["sha256"]), ("format version", facts["formatVersion"]), ("weights", f"{facts['numWeights']:,}")]
-    rows += [("length unit", f"{facts['lengthUnit']:g} nm"), ("energy unit", f"{facts['energyUnit']:.10g} kJ/mol")]
+    rows = [("format version", facts["formatVersion"]), ("length unit", f"{facts['lengthUnit']:g} nm")]
+    rows.append(("energy unit", f"{facts['energyUnit']:.10g} kJ/mol"))
     prior = facts["pairPrior"]
     if prior is None:
         text = "none"
@@ -38,11 +38,6 @@ def command(model, asJson):
     for entry in facts["types"]:
         number, mass = entry["atomicNumber"] or "-", f"{entry['mass']:.4f}" if entry["mass"] else "-"
         say(f"{entry['index']:>4}  {entry['name']:<6} {number:>14} {mass:>15} {entry['energy']:>27.6f}")
-    if facts["priors"]:
-        say()
-        say("prior                                    form                       particles    rows")
-        for entry in facts["priors"]:
-            say(f"{entry['name']:<40} {entry['form']:<26} {entry['arity']:>9} {entry['rows']:>7}")
 
 
 def gather(model):
