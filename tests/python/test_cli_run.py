@@ -187,6 +187,19 @@ def test_energies_of_replicas_add_up(run, tmp_path):
     assert np.ptp([part[-1] for part in parts]) > 1e-6  # they went different ways
 
 
+def test_replicas_start_from_the_frames(run, tmp_path):
+    """Replica k starts from frame k of a structure file, or all from the one that --frame chooses."""
+    frames = small_models.beadChain(frames=3).positions
+    options = ("frames.npz", "--model", "beads.safetensors", "--replicas", 3, "--no-minimize", "--equilibrate", 0, "--temperature", 0)
+    options = (*options, "--timestep", "0.001", "--steps", 1, "--interval", 1)
+    assert "start from its 3 frames in turn" in run(*options, "-o", "all").output
+    assert "in turn" not in run(*options, "--frame", 1, "-o", "one").output
+    for name, expected in (("all", frames), ("one", frames[[1, 1, 1]])):
+        first = readDcd(tmp_path / name / "trajectory.dcd")[0].reshape(3, 6, 3)
+        np.testing.assert_allclose(first, expected, atol=1e-6)
+    assert np.abs(frames[1:] - frames[0]).max() > 0.01  # the frames differ by far more
+
+
 def test_without_friction_energy_is_conserved(run, tmp_path):
     run("chain.npz", "--model", "beads.safetensors", "--steps", 2000, "--timestep", "1", "--friction", 0, "-o", "out", *BASE)
     log = readLog(tmp_path / "out" / "log.csv")
@@ -387,18 +400,22 @@ def test_interrupt_writes_a_checkpoint(run, inputs, tmp_path, number):
 
 def test_interrupted_minimisation_is_continued(run, tmp_path, monkeypatch):
     """Ctrl-C while minimising must not leave a half minimised structure to be heated."""
-    import openmm
+    from openmmflash.cli import _minimize
 
-    original, results = openmm.LocalEnergyMinimizer.minimize, []
+    original, results = _minimize.relax, []
 
-    def interrupted(context, *arguments):
-        os.kill(os.getpid(), signal.SIGINT)
-        original(context, *arguments)
+    def interrupted(context, *arguments, report, **options):
+        def reported(iteration, energy):
+            if iteration == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return report(iteration, energy)
+
+        original(context, *arguments, report=reported, **options)
         results.append(context.getState(energy=True).getPotentialEnergy()._value)
 
     options = ("nma.pdb", "--model", "ani.safetensors", "--steps", 40, *BASE)
     with monkeypatch.context() as patch:
-        patch.setattr(openmm.LocalEnergyMinimizer, "minimize", interrupted)
+        patch.setattr(_minimize, "relax", interrupted)
         assert "--resume" in run(*options, "-o", "out", code=130).output
     output = run("--resume", "-o", "out").output
     before, after = map(float, re.search(r"Minimised: (\S+) -> (\S+) kJ/mol", output).groups())

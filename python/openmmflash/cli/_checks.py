@@ -12,7 +12,9 @@ import math
 
 import numpy as np
 
-GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K
+from ._minimize import relax
+from ._values import GAS_CONSTANT
+
 # Platforms that compute in single precision resolve forces to about 1e-4 of their size; Reference is double throughout.
 DOUBLE, SINGLE = {"gradient": 1e-6, "invariance": 1e-9}, {"gradient": 2e-2, "invariance": 1e-3}
 
@@ -207,7 +209,7 @@ def checkDrift(evaluator, timestepFs, steps, temperature, seed):
     """
     openmm = evaluator.openmm
     evaluator.context.setPositions(evaluator.positions)
-    openmm.LocalEnergyMinimizer.minimize(evaluator.context, 50, 100)
+    relax(evaluator.context, 100, 50.0)
     start = evaluator.context.getState(positions=True).getPositions(asNumpy=True)
     masses = np.array([evaluator.system.getParticleMass(i)._value for i in range(evaluator.system.getNumParticles())])
     freedom = 3 * int(np.count_nonzero(masses))

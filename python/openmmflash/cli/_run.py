@@ -13,12 +13,13 @@ import numpy as np
 
 from . import _folder
 from ._app import UserError, note, oneLine, say
+from ._isolated import AFTER_MINIMISATION, AT_START, warnOfIsolatedAtoms
+from ._minimize import MINIMIZE, minimize
 from ._platforms import choosePlatform
 from ._simulation import EQUILIBRATE, PRODUCE, Interrupted, Interrupts, Measurement, Simulation, Unstable
 
 DEFAULT_TIME = 10.0  # ps
 ATOMIC_TIMESTEP, BEAD_TIMESTEP = 0.5, 4.0  # fs
-MINIMIZE, MINIMIZE_STEPS = "minimize", 1000
 MAX_STEPS = 2**31 - 1  # OpenMM counts steps of one call in an int; DCD files, too
 # Options that do not change what is simulated.
 FREE = {"structure", "model", "output", "resume", "overwrite", "progress", "time", "steps", "debug"}
@@ -58,6 +59,7 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
         raise UserError(
             f"The potential energy of {structurePath} is {energy.getPotentialEnergy()._value} kJ/mol: the structure is not usable."
         )
+    warnOfIsolatedAtoms(context, structurePath, AT_START)
 
     folder.create(overwrite)
     try:
@@ -297,7 +299,8 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
             simulation = Simulation(context, folder, settings, interval, measurement, trajectory, log, interrupts, Progress(showProgress))
             if phase == MINIMIZE:
                 if settings["minimize"]:
-                    minimize(context, interrupts, simulation.progress)
+                    minimize(context, settings["replicas"], interrupts, simulation.progress)
+                    warnOfIsolatedAtoms(context, "after the minimisation", AFTER_MINIMISATION)
                     if interrupts.received:
                         simulation.checkpoint(MINIMIZE, 0)
                         raise Interrupted
@@ -340,28 +343,6 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
     return True
 
 
-def minimize(context, interrupts, progress):
-    """Minimise the energy; Ctrl-C ends it early."""
-    import openmm
-
-    before = context.getState(energy=True).getPotentialEnergy()._value
-    try:
-        with progress(MINIMIZE, None, 0) as advance:
-
-            class Reporter(openmm.MinimizationReporter):
-                def report(self, iteration, x, gradient, values):
-                    advance(iteration, values["system energy"])
-                    return interrupts.received
-
-            openmm.LocalEnergyMinimizer.minimize(context, 10, MINIMIZE_STEPS, Reporter())
-    except openmm.OpenMMException as error:
-        raise Unstable(f"the minimisation failed: {error}") from error
-    after = context.getState(energy=True).getPotentialEnergy()._value
-    if not math.isfinite(after):
-        raise Unstable(f"the minimisation ended at an energy of {after} kJ/mol")
-    say(f"Minimised: {before:.3f} -> {after:.3f} kJ/mol")
-
-
 def instability(error, settings, simulation, folder):
     """What happened and what to try."""
     kept = simulation.lastCheckpoint
@@ -394,8 +375,9 @@ def finish(run, folder, context, steps, wall):
         half = log["temperature_K"][rows // 2 :]
         say(f"Temperature: {np.mean(half):.1f} K (mean of the second half of {rows} rows)")
     say(f"Results are in {folder.path}:")
+    spacing = frameInterval(settings) * settings["timestep_fs"] / 1000
     lines = [
-        (_folder.TRAJECTORY[settings["format"]], f"{rows} frames, one every {frameInterval(settings) * settings['timestep_fs'] / 1000:g} ps"),
+        (_folder.TRAJECTORY[settings["format"]], f"{rows} frames, one every {spacing:g} ps"),
         (run["topology"], "names and bonds for a viewer"),
         (_folder.LOG, "energies, temperature, speed"),
         (_folder.PLOT, "energy and temperature") if plotted else None,

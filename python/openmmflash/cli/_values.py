@@ -1,6 +1,6 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
-"""Values with units on the command line."""
+"""Values with units on the command line, and the units that the commands share."""
 
 import math
 import re
@@ -50,3 +50,7 @@ class Quantity(click.ParamType):
 
 DURATION = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
 TIMESTEP = {"fs": 1.0, "ps": 1e3}
+TEMPERATURE = {"K": 1.0}
+FRICTION = {"1/ps": 1.0}
+PRESSURE = {"bar": 1.0, "atm": 1.01325}
+GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K

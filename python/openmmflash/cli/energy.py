@@ -29,6 +29,7 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
 
     from .. import structure as structures
     from . import _inputs
+    from ._isolated import AT_START, warnOfIsolatedAtoms
     from ._platforms import choosePlatform
     from ._run import versions
 
@@ -45,6 +46,8 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
         raise UserError(
             f"The energy of {structure} is {energy} kJ/mol, or a force is not finite: the structure is not usable (overlapping particles?)."
         )
+
+    warnOfIsolatedAtoms(context, structure, AT_START)
 
     force = inputs.force
     members, groups = np.array(force.getMemberEnergies(context)), np.array(force.getGroupEnergies(context))
