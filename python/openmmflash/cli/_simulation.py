@@ -10,9 +10,9 @@ import numpy as np
 
 from . import _folder
 from ._app import UserError
+from ._values import GAS_CONSTANT
 
 PIECE = 0.25  # seconds of integration between two looks at the clock
-GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K
 EQUILIBRATE, PRODUCE = "equilibrate", "produce"
 
 

@@ -5,7 +5,7 @@
 import click
 
 from ._app import INTERRUPTED, UserError, declare, platformOptions, structureOptions
-from ._values import DURATION, TIMESTEP, Quantity
+from ._values import DURATION, FRICTION, PRESSURE, TEMPERATURE, TIMESTEP, Quantity
 
 
 @declare("run")
@@ -23,7 +23,7 @@ from ._values import DURATION, TIMESTEP, Quantity
     "--equilibrate", type=Quantity(DURATION), help="Time before the production run, without output (ps). Default: a tenth of --time."
 )
 @click.option(
-    "--temperature", type=Quantity({"K": 1.0}), default="300", show_default=True, help="Temperature of the Langevin thermostat (K)."
+    "--temperature", type=Quantity(TEMPERATURE), default="300", show_default=True, help="Temperature of the Langevin thermostat (K)."
 )
 @click.option(
     "--timestep",
@@ -33,14 +33,14 @@ from ._values import DURATION, TIMESTEP, Quantity
 )
 @click.option(
     "--friction",
-    type=Quantity({"1/ps": 1.0}),
+    type=Quantity(FRICTION),
     default="1",
     show_default=True,
     help="Friction of the thermostat (1/ps); 0 conserves the energy.",
 )
 @click.option(
     "--pressure",
-    type=Quantity({"bar": 1.0, "atm": 1.01325}, minimum=-1e6),
+    type=Quantity(PRESSURE, minimum=-1e6),
     help="Pressure of a Monte Carlo barostat (bar); needs a periodic box; after --resume the size of its trial steps "
     "adapts anew. Default: constant volume.",
 )
