@@ -294,6 +294,28 @@ def test_convert_writes_structures(invoke, shared):
     assert invoke("convert", source, "-o", "x.safetensors", "--from", "pyg", code=2).startswith("Error: ")
 
 
+def test_convert_combines_network_priors_and_structures(invoke, shared):
+    """mlcg has a network, priors and structures in three files; they become one model and its structure, with every prior in it."""
+    from openmmflash import FlashModel, readStructure
+
+    folder = shared / "models" / "mlcg"
+    parts = ("--priors", folder / "sparse_prior_cln_ca.pt", "--structures", folder / "structures_cln_ca.pt")
+    output = invoke("convert", folder / "schnet_train.ckpt", "-o", "ca.safetensors", "--no-check", *parts)
+    assert "ca_structure.npz" in output
+    model, structure = FlashModel("ca.safetensors"), readStructure("ca_structure.npz")
+    names = {model.getPriorName(i) for i in range(model.getNumPriors())}
+    assert names == set(structure.terms) and {"bonds", "angles"} <= names and model.hasPairPrior() and len(structure.exclusions)
+    assert structure.numParticles == 10 and len(structure.terms["bonds"].particles) == 9
+    invoke("energy", "ca.safetensors", "ca_structure.npz", "--json", "e.json")
+    assert energyOf()["priorEnergy"] != 0
+    # The network alone has no priors, and structures of other beads do not fit these.
+    invoke("convert", folder / "schnet_train.ckpt", "-o", "bare.safetensors", "--no-check")
+    assert FlashModel("bare.safetensors").getNumPriors() == 0
+    wrong = (*parts[:2], "--structures", folder / "structures_cln_5b.pt")
+    assert "no interaction list for the prior" in invoke("convert", folder / "schnet_train.ckpt", "-o", "x.safetensors", *wrong, code=2)
+    assert not os.path.exists("x.safetensors")
+
+
 def test_topology_of_beads(shared, invoke):
     """C-alpha beads become residues with CA atoms, so that viewers draw a chain."""
     source = shared / "models" / "mlcg" / "schnet_cln_ca_specialized_model_and_config.pt"
