@@ -252,7 +252,7 @@ def _elementTypes(topology, model):
 
 
 def _moleculeForce(topology, n, replicas):
-    """Bonds without energy. FlashForce reports none, since a model may break them, and MonteCarloBarostat scales what is not bonded apart."""
+    """Bonds without energy: FlashForce reports none, as a model may break them, and a barostat scales apart what is not bonded."""
     force = mm.HarmonicBondForce()
     for r in range(replicas):
         for a, b in topology.bonds():
@@ -270,8 +270,8 @@ def _isPeriodic(structure, nonbondedMethod):
         return False
     if nonbondedMethod is not app.CutoffPeriodic:
         raise ValueError(
-            f"nonbondedMethod is {nonbondedMethod}; the model has its own cutoff, so NoCutoff and CutoffNonPeriodic (both open) and CutoffPeriodic are "
-            "allowed."
+            f"nonbondedMethod is {nonbondedMethod}; the model has its own cutoff, so NoCutoff and CutoffNonPeriodic (both open) and "
+            "CutoffPeriodic are allowed."
         )
     if not hasBox:
         raise ValueError(f"nonbondedMethod is CutoffPeriodic, but {structure.source} has no box.")
