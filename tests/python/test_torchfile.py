@@ -110,7 +110,7 @@ def testSparseTensor(tmp_path):
     assert isinstance(found, SparseTensor) and np.array_equal(found.toDense(), given.to_dense().numpy())
     with pytest.raises(TorchFileError, match="outside"):
         SparseTensor(np.array([[3]]), np.array([1.0]), (3,))
-    with pytest.raises(TorchFileError, match="too large"):
+    with pytest.raises(TorchFileError, match="larger than any model needs"):
         SparseTensor(np.zeros((4, 0), dtype=np.int64), np.zeros(0), (10000,) * 4).toDense()
 
 
@@ -167,6 +167,9 @@ class _Evil:
         ("torch.storage", "_load_from_bytes"), ("torch._utils", "_rebuild_qtensor"), ("numpy", "load"),
         ("mlcgx", "Model"), ("torch", "nn"), ("numpy.core.multiarray", "fromfile"), ("pickle", "loads"),
         ("codecs", "decode"), ("sys", "exit"),
+        # Under an allowed prefix, but not the name of a class: an attribute of what the module imports.
+        ("torch.nn.functional", "torch.os.system"), ("torch.nn.modules.linear", "torch.os.system"), ("mlcg.nn", "torch.load"),
+        ("schnetpack.nn", "a.b"), ("torch", "FloatStorage.from_file"), ("torch.nn.functional", "torch"), ("torch.nn.modules", "../x"),
     ],
 )  # fmt: skip
 def testForeignGlobals(tmp_path, module, name):
@@ -235,6 +238,111 @@ def testDamagedPickles(tmp_path, name):
     with pytest.raises(TorchFileError) as error:
         loadTorchFile(path)
     assert message in str(error.value) and str(path) in str(error.value), error.value
+
+
+def doublings(first, grow, count=60):
+    """The opcodes of an object whose parts are twice the same object, and so on: 2^count parts in all, in 7 bytes each."""
+    return b"".join([first, b"q\x00", *[b"0" + grow + b"q\x00" for _ in range(count)]])
+
+
+LISTS, TUPLES = doublings(b"](K\x01K\x02e", b"](h\x00h\x00e"), doublings(b"K\x01K\x02\x86", b"h\x00h\x00\x86")
+DICTS = doublings(b"c__builtin__\nset\n)R0}", b"}(K\x01h\x00K\x02h\x00u")
+EXPLOSIONS = {
+    # What is written into a message.
+    "message: reference": (program(LISTS, b"Q"), "which is not a tensor's storage"),
+    "message: storage": (program(b"(" + text("storage") + LISTS + text("0") + text("cpu") + b"K\x01tQ"), "has the type"),
+    "message: storage of dicts": (program(b"(" + text("storage") + DICTS + text("0") + text("cpu") + b"K\x01tQ"), "has the type"),
+    "message: key": (program(b"(" + text("storage") + b"ctorch\nFloatStorage\n" + LISTS + text("cpu") + b"K\x01tQ"), "its storage"),
+    "message: count": (program(b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + LISTS + b"tQ"), "elements"),
+    "message: shape": (program(call("torch", "Size", LISTS)), "is not the shape"),
+    "message: tensor's storage": (program(call("torch._utils", "_rebuild_tensor", LISTS, b"K\x00", b")", b")")), "for its storage"),
+    "message: encoding": (program(call("_codecs", "encode", text("a"), LISTS)), "is to be encoded"),
+    "message: dtype": (program(call("numpy", "dtype", LISTS)), "is not a plain number"),
+    "message: dtype's state": (program(call("numpy", "dtype", text("f8")), LISTS, b"b"), "has the state"),
+    "message: object": (program(b"ccopy_reg\n_reconstructor\n(", LISTS, b"NNtR"), "is to be made"),
+    "message: maker": (program(call("torch._tensor", "_rebuild_from_type_v2", LISTS, b"N", b")", b"N")), "is to be made by"),
+    "message: ordered dict": (
+        program(b"ccollections\nOrderedDict\n)R", text("a"), LISTS, b"sq\x01", b"Q"), "which is not a tensor's storage",
+    ),
+    # What is turned into text or an array.
+    "text: device": (program(call("torch", "device", LISTS)), "is called"),
+    "text: layout": (program(call("torch.serialization", "_get_layout", LISTS)), "is called"),
+    "text: attribute": (program(b"cmlcg.nn\nA\n)\x81}", TUPLES, b"K\x01sb"), "again and again"),
+    "text: attribute's name": (program(b"cmlcg.nn\nA\n)\x81}(K\x01K\x02ub"), "names that are no text"),
+    "array: indices": (
+        program(call("torch._utils", "_rebuild_sparse_tensor", call("torch.serialization", "_get_layout", text("torch.sparse_coo")),
+                     b"(" + LISTS + b"h\x00" + b"(K\x02K\x02tt")),
+        "something other than tensors",
+    ),
+    "bytes: utf-7": (program(call("builtins", "bytes", text("a" * 40), text("utf-7"))), "encoded as 'utf-7'"),
+    # What is hashed.
+    "hash: key": (program(b"}", TUPLES, b"K\x01s"), "again and again"),
+    "hash: keys": (program(b"}(", TUPLES, b"K\x01K\x02K\x03u"), "again and again"),
+    "hash: entry of a set": (b"\x80\x04\x8f(" + TUPLES + b"\x90.", "again and again"),
+    "hash: frozenset": (b"\x80\x04(" + TUPLES + b"\x91.", "again and again"),
+    "hash: made set": (program(call("__builtin__", "set", b"](", TUPLES, b"e")), "has the key"),
+    "hash: made dict": (program(call("collections", "OrderedDict", b"](](", TUPLES, b"K\x01ee")), "has the key"),
+    # What is copied again and again.
+    "copy: arguments": (
+        program(b"(" + b"K\x01" * 20000 + b"tq\x010cmlcg.nn\nA\nq\x020](" + b"h\x02h\x01R" * 20000 + b"e"), "again and again",
+    ),
+    "copy: attributes": (
+        program(b"}(" + b"".join(text(f"k{i}") + b"N" for i in range(20000)) + b"uq\x010cmlcg.nn\nA\nq\x02)\x81" + b"h\x01b" * 20000),
+        "larger than any model needs",
+    ),
+    "copy: lists into sets": (
+        program(b"](" + b"K\x01" * 60000 + b"e\x85q\x010c__builtin__\nset\nq\x020](" + b"h\x02h\x01R" * 20000 + b"e"),
+        "larger than any model needs",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPLOSIONS)
+def testSmallFilesStaySmall(tmp_path, name):
+    """Pickles of at most 300 kB whose data would be huge, or would take for ever: each is refused with little memory."""
+    data, message = EXPLOSIONS[name]
+    path = archive(tmp_path / "t.pt", data, {"0": SIX})
+    code = (
+        "import resource, sys\n"
+        "from openmmflash.convert._torchfile import TorchFileError, loadTorchFile\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "try: print(len(str(loadTorchFile(sys.argv[1]))))\n"
+        "except TorchFileError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr or f"ended by signal {-result.returncode}"
+    error, memory = result.stdout.splitlines()
+    assert message in error and len(error) < 1000, error
+    assert int(memory) < 1 << 20, f"took {memory} kB"
+
+
+def testOneBudgetForEverything(tmp_path):
+    """Tensors that are small in the file and large in memory: each is allowed, all together are not. So with sparse ones made dense."""
+    big = tensor(numel=1, shape=(10000, 10000), strides=(0, 0))
+    with pytest.raises(TorchFileError, match=r"shape \(10000, 10000\) would take 400000000 bytes, larger than any model needs"):
+        loadTorchFile(archive(tmp_path / "t.pt", program(b"](", big * 3, b"e"), {"0": SIX}))
+    sparse = SparseTensor(np.zeros((2, 1), dtype=np.int64), np.ones(1, dtype=np.float32), (10000, 10000))
+    for _ in range(2):
+        assert sparse.toDense()[0, 0] == 1
+    with pytest.raises(TorchFileError, match="larger than any model needs"):
+        sparse.toDense()
+    # One storage under a million views is not copied for each.
+    many = program(b"](", b"".join(tensor(numel=250000, shape=(1,), strides=(1,)) for _ in range(2000)), b"e")
+    assert len(loadTorchFile(archive(tmp_path / "t.pt", many, {"0": bytes(1000000)}))) == 2000
+
+
+def testFunctionsOfTorch(tmp_path):
+    """torch.tanh is stored as getattr(torch._C._VariableFunctionsClass, "tanh"): that, and no other attribute of anything."""
+    torch = pytest.importorskip("torch", reason="needs torch, to write the file")
+    torch.save([torch.tanh, torch.nn.functional.silu, torch.nn.functional.softplus], tmp_path / "f.pt")
+    assert [typeName(entry) for entry in loadTorchFile(tmp_path / "f.pt")] == [
+        "torch.tanh", "torch.nn.functional.silu", "torch._C._nn.softplus",
+    ]  # fmt: skip
+    owner, other = b"ctorch._C\n_VariableFunctionsClass\n", b"cmlcg.nn\nA\n"
+    for arguments in ([other, text("x")], [owner, text("a.b")], [owner, b"K\x01"], [owner], [LISTS, text("x")]):
+        with pytest.raises(TorchFileError, match="'builtins.getattr' of"):
+            loadTorchFile(archive(tmp_path / "t.pt", program(call("builtins", "getattr", *arguments))))
 
 
 def testTruncatedZip(tmp_path):

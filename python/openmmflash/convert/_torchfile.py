@@ -10,25 +10,29 @@ have it called. Here a name means one of three things, and nothing else:
 - an error that names the foreign name and the file.
 
 Tensors become numpy arrays (bfloat16 widened to float32), sparse ones SparseTensor.
+
+A small file cannot take much memory or time either: all that it expands to is paid from one budget, and nothing whose parts are shared
+is ever written out, hashed or copied at the size that it would have without the sharing.
 """
 
 import io
 import math
 import os
 import pickle
-import pickletools
 import zipfile
 from collections import OrderedDict
 
 import numpy as np
 
-from ._errors import ConversionError
+from ._errors import TorchFileError, shown
+from ._opcodes import checkOpcodes
 
 # Stubs never run code; the lists are short so that a file of another kind is noticed.
 _STUB_PREFIXES = (
-    "mlcg.", "flashmd.", "torchani.", "schnetpack.", "torchmdnet.", "torch_geometric.", "torch.nn.", "torch.optim.", "torch._C._nn.",
-    "pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_utilities.", "torchmetrics.", "omegaconf.",
+    "mlcg.", "flashmd.", "torchani.", "schnetpack.", "torchmdnet.", "torch_geometric.", "torch.nn.modules.", "torch.nn.init.",
+    "torch.optim.", "pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_utilities.", "torchmetrics.", "omegaconf.",
 )  # fmt: skip
+_TORCH_FUNCTIONS = ("celu", "elu", "gelu", "leaky_relu", "mish", "relu", "selu", "sigmoid", "silu", "softplus", "tanh")
 _STUB_NAMES = {
     "torch.Tensor", "torch.tanh", "torch.relu", "torch.sigmoid", "torch.softplus", "torch.sin", "torch.cos", "torch.Generator",
     "typing.Any", "typing.Union", "typing.Optional", "typing.OrderedDict", "typing.List", "typing.Dict", "typing.Tuple", "typing.Set",
@@ -36,6 +40,8 @@ _STUB_NAMES = {
     "pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath",
     "pathlib._local.PosixPath", "pathlib._local.WindowsPath", "datetime.timedelta", "datetime.datetime", "builtins.object",
     "builtins.int", "builtins.float", "builtins.str", "builtins.bool", "builtins.list", "builtins.dict", "builtins.tuple",
+    "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch._C._VariableFunctionsClass",
+    *(f"{module}.{name}" for module in ("torch.nn.functional", "torch._C._nn") for name in _TORCH_FUNCTIONS),
 }  # fmt: skip
 
 _STORAGE_DTYPES = {
@@ -54,11 +60,20 @@ _DAMAGE = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RecursionError, TypeError, ValueError, pickle.UnpicklingError,
 )  # fmt: skip
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # the first object of torch's format before 1.6, after the protocol's two bytes
-_MAX_DENSE = 1 << 28  # elements of one tensor that is larger than what the file stores of it (expanded or sparse)
+# Bytes that a file may expand to, beside four times its own. mlcg's priors of five beads, 0.2 MB of sparse tables, are 0.4 GB when dense.
+_ALLOWANCE = 1 << 30
 
 
-class TorchFileError(ConversionError):
-    """A torch file that is damaged, of another kind, or asks for something that reading data does not need."""
+class _Budget:
+    """Bytes that a file may still take."""
+
+    def __init__(self, size):
+        self.size = self.left = size
+
+    def spend(self, count, what):
+        if count > self.left:
+            raise TorchFileError(f"{what} would take {count} bytes, larger than any model needs ({self.left} of {self.size} are left)")
+        self.left -= count
 
 
 class Stub:
@@ -70,6 +85,7 @@ class Stub:
     """
 
     __slots__ = ("__dict__", "__weakref__", "stubArguments", "stubItems")
+    stubBudget = _Budget(_ALLOWANCE)  # of the file, where there is one
 
     def __new__(cls, *arguments, **keywords):
         self = object.__new__(cls)
@@ -88,7 +104,10 @@ class Stub:
             return
         for part in parts:
             if part:
-                self.__dict__.update((str(key), value) for key, value in part.items())
+                self.stubBudget.spend(32 * len(part), "an object's attributes")
+                if not all(isinstance(key, str) for key in part):
+                    raise TorchFileError(f"the attributes of a {typeName(self)} have names that are no text")
+                self.__dict__.update(part)
 
     def __getattr__(self, name):
         for place in ("_parameters", "_buffers", "_modules"):
@@ -128,8 +147,9 @@ class _Sealed:
 class SparseTensor(_Sealed):
     """A sparse COO tensor: indices [k, nnz], values [nnz, ...], shape."""
 
-    def __init__(self, indices, values, shape):
-        shape = tuple(int(n) for n in shape)
+    def __init__(self, indices, values, shape, budget=None):
+        _count(shape)
+        shape = tuple(shape)
         k, nonzero = indices.shape if indices.ndim == 2 and indices.dtype.kind in "iu" else (-1, -1)
         if k < 0 or k > len(shape) or values.shape != (nonzero, *shape[k:]):
             raise TorchFileError(f"a sparse tensor of shape {shape} has indices {indices.shape} {indices.dtype} and values {values.shape}")
@@ -137,11 +157,11 @@ class SparseTensor(_Sealed):
         if (indices < 0).any() or (indices >= limits).any():
             raise TorchFileError(f"a sparse tensor of shape {shape} has an index outside of it")
         self.indices, self.values, self.shape = indices, values, shape
+        self.budget = budget or _Budget(_ALLOWANCE)
 
     def toDense(self):
         """The dense array; elements stored twice are added, as torch does."""
-        if math.prod(self.shape) > _MAX_DENSE:
-            raise TorchFileError(f"A sparse tensor of shape {self.shape} is too large to be made dense ({_MAX_DENSE} elements allowed).")
+        self.budget.spend(math.prod(self.shape) * self.values.itemsize, f"a sparse tensor of shape {self.shape}, made dense,")
         dense = np.zeros(self.shape, dtype=self.values.dtype)
         np.add.at(dense, tuple(self.indices), self.values)
         return dense
@@ -153,12 +173,17 @@ class SparseTensor(_Sealed):
 class _Function(_Sealed):
     """A function of the list below, under the name that the pickle knows it by."""
 
-    __slots__ = ("function", "name")
+    __slots__ = ("budget", "function", "name")
 
-    def __init__(self, name, function):
-        self.name, self.function = name, function
+    def __init__(self, name, function, budget):
+        self.name, self.function, self.budget = name, function, budget
 
     def __call__(self, *arguments):
+        for argument in arguments:
+            if isinstance(argument, (str, bytes)):
+                self.budget.spend(len(argument), f"an argument of {self.name}")
+            elif isinstance(argument, (tuple, list, dict, set, frozenset)):
+                self.budget.spend(32 * len(argument), f"an argument of {self.name}")
         return self.function(*arguments)
 
     def __repr__(self):
@@ -176,35 +201,38 @@ class _Dtype:
 
     def __init__(self, code, align=False, copy=False):
         if not isinstance(code, str) or code.lstrip("<>|=") not in _NUMPY_CODES:
-            raise TorchFileError(f"the numpy dtype {code!r} is not a plain number")
+            raise TorchFileError(f"the numpy dtype {shown(code)} is not a plain number")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state):
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-            raise TorchFileError(f"the numpy dtype {self.dtype} has the state {state!r:.80}")
+            raise TorchFileError(f"the numpy dtype {self.dtype} has the state {shown(state)}")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _NumpyArray(np.ndarray):
     """A numpy array while it is being unpickled: its content is checked before numpy sees it."""
 
+    budget = None  # of the file; set where the array is made
+
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes) or _count(shape) * dtype.dtype.itemsize != len(data):
-            raise TorchFileError(f"a numpy array of shape {shape!r:.80} does not fit its data")
+            raise TorchFileError(f"a numpy array of shape {shown(shape)} does not fit its data")
+        self.budget.spend(len(data), "a numpy array")
         super().__setstate__((1, tuple(shape), dtype.dtype, bool(fortran), data))
 
 
 class _Storage(_Sealed):
-    __slots__ = ("data", "dtype", "key", "order")
+    __slots__ = ("budget", "data", "dtype", "key", "order")
 
-    def __init__(self, key, data, dtype, order):
-        self.key, self.data, self.dtype, self.order = key, data, dtype, order
+    def __init__(self, key, data, dtype, order, budget):
+        self.key, self.data, self.dtype, self.order, self.budget = key, data, dtype, order, budget
 
 
 def _count(shape):
     if not isinstance(shape, (tuple, list)) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
-        raise TorchFileError(f"{shape!r:.80} is not the shape of a tensor")
+        raise TorchFileError(f"{shown(shape)} is not the shape of a tensor")
     return math.prod(shape)
 
 
@@ -213,23 +241,22 @@ def _rebuildTensor(storage, offset, shape, strides, *_):
 
 
 def _rebuildTensorV3(storage, offset, shape, strides, requiresGrad, hooks, dtype, *_):
-    return _strided(storage, _TORCH_DTYPES.get(str(dtype)), offset, shape, strides)
+    return _strided(storage, _TORCH_DTYPES.get(dtype) if isinstance(dtype, _Named) else None, offset, shape, strides)
 
 
 def _strided(storage, dtype, offset, shape, strides):
     if not isinstance(storage, _Storage) or dtype is None:
-        raise TorchFileError(f"a tensor has {storage!r:.80} for its storage")
+        raise TorchFileError(f"a tensor has {shown(storage)} for its storage, or a dtype that is not known")
     count = _count(shape)
     _count(strides)
     stored = np.dtype({"bfloat16": "u2", "bool": "u1"}.get(dtype, dtype))
     available = len(storage.data) // stored.itemsize
     if len(strides) != len(shape) or type(offset) is not int or offset < 0:
-        raise TorchFileError(f"a tensor of shape {tuple(shape)} has strides {tuple(strides)} and offset {offset}")
+        raise TorchFileError(f"a tensor of shape {tuple(shape)} has strides {tuple(strides)} and offset {shown(offset)}")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if count and last >= available:
         raise TorchFileError(f"a tensor of shape {tuple(shape)} reaches element {last} of storage '{storage.key}', which has {available}")
-    if count > max(available, _MAX_DENSE):
-        raise TorchFileError(f"a tensor of shape {tuple(shape)} is larger than any model needs")
+    storage.budget.spend(count * (4 if dtype == "bfloat16" else stored.itemsize), f"a tensor of shape {tuple(shape)}")
     if not count:
         array = np.zeros(shape, dtype=stored)
     else:
@@ -242,15 +269,17 @@ def _strided(storage, dtype, offset, shape, strides):
 
 
 def _rebuildFromType(function, type_, arguments, state):
-    if not isinstance(function, _Function):
-        raise TorchFileError(f"a tensor is to be made by {function!r:.80}")
+    if not isinstance(function, _Function) or not isinstance(arguments, tuple):
+        raise TorchFileError(f"a tensor is to be made by {shown(function)}")
     return function(*arguments)
 
 
 def _rebuildSparse(layout, data):
-    if str(layout) != "torch.sparse_coo":
-        raise TorchFileError(f"a sparse tensor has the layout {layout}; torch.sparse_coo is known. Make it dense before saving")
-    return SparseTensor(np.asarray(data[0]), np.asarray(data[1]), data[2])
+    if not isinstance(layout, _Named) or layout != "torch.sparse_coo":
+        raise TorchFileError(f"a sparse tensor has the layout {shown(layout)}; torch.sparse_coo is known. Make it dense before saving")
+    if not isinstance(data, tuple) or len(data) < 3 or not all(type(part) is np.ndarray for part in data[:2]):
+        raise TorchFileError("a sparse tensor has something other than tensors for its indices and values")
+    return data[:3]
 
 
 def _numpyScalar(dtype, data):
@@ -261,55 +290,89 @@ def _numpyScalar(dtype, data):
 
 def _encode(text, encoding="latin1"):
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise TorchFileError(f"text is to be encoded as {encoding!r:.80}; pickles of bytes use latin1")
+        raise TorchFileError(f"text is to be encoded as {shown(encoding)}; pickles of bytes use latin1")
     return text.encode("latin1")
 
 
 def _bytes(*arguments):
-    # bytes(10**12) would take the machine's memory; pickles make empty ones only, or copies.
-    if not all(isinstance(argument, (bytes, str, list, tuple)) for argument in arguments):
+    # bytes(10**12) would take the machine's memory; pickles make empty ones only, copies, or what _encode makes.
+    if len(arguments) == 2:
+        return _encode(*arguments)
+    if not all(isinstance(argument, (bytes, list, tuple)) for argument in arguments):
         raise TorchFileError("bytes are to be made from something other than stored bytes")
     return bytes(*arguments)
 
 
 def _reconstruct(cls, base, state):
     if not (isinstance(cls, type) and issubclass(cls, Stub)):
-        raise TorchFileError(f"an object of {cls!r:.80} is to be made")
+        raise TorchFileError(f"an object of {shown(cls)} is to be made")
     return cls.__new__(cls)
 
 
-def _subscript(value, index):
-    # Only type expressions such as Union[...] arrive here; they are kept as they are, never evaluated.
-    return Stub(value, index)
+def _isName(value):
+    return isinstance(value, str) and value.isidentifier()
+
+
+def _named(*parts):
+    if not all(type(part) is int or isinstance(part, str) for part in parts):
+        raise TorchFileError(f"a device or layout is called {shown(parts)}")
+    return _Named(":".join(map(str, parts)))
+
+
+def _keys(make):
+    """`make`, of at most one collection whose hash is cheap: flat entries, or pairs of which the first is one."""
+
+    def checked(*items):
+        (entries,) = items or ((),)
+        if not isinstance(entries, (list, tuple, dict, set, frozenset)):
+            raise TorchFileError(f"a set or dict is to be made of {shown(entries)}")
+        pairs = make is OrderedDict and not isinstance(entries, dict)
+        for entry in entries:
+            key = entry[0] if pairs and isinstance(entry, (list, tuple)) and len(entry) == 2 else entry
+            if isinstance(key, tuple) and (len(key) > 32 or any(isinstance(part, (tuple, frozenset)) for part in key)):
+                raise TorchFileError(f"a set or dict has the key {shown(key)}")
+        return make(entries)
+
+    return checked
+
+
+def _numbers(make):
+    def checked(*parts):
+        if not all(part is None or isinstance(part, (int, float)) for part in parts):
+            raise TorchFileError(f"a {make.__name__} is to be made of {shown(parts)}")
+        return make(*parts)
+
+    return checked
+
+
+def _size(shape=()):
+    _count(shape)
+    return tuple(shape)
 
 
 _FUNCTIONS = {
-    "collections.OrderedDict": lambda *items: OrderedDict(*items),
-    "collections.defaultdict": lambda factory=None, *items: OrderedDict(*items),
-    "collections.Counter": lambda *items: OrderedDict(*items),
+    "collections.OrderedDict": _keys(OrderedDict),
+    "collections.defaultdict": lambda factory=None, *items: _keys(OrderedDict)(*items),
+    "collections.Counter": _keys(OrderedDict),
     "copyreg._reconstructor": _reconstruct,
     "_codecs.encode": _encode,
-    "_operator.getitem": _subscript,
-    "builtins.set": lambda *items: set(*items),
-    "builtins.frozenset": lambda *items: frozenset(*items),
-    "builtins.slice": lambda *parts: slice(*parts),
-    "builtins.complex": lambda *parts: complex(*parts),
+    "builtins.set": _keys(set),
+    "builtins.frozenset": _keys(frozenset),
+    "builtins.slice": _numbers(slice),
+    "builtins.complex": _numbers(complex),
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytes,
-    "builtins.type": lambda value: Stub(value),
-    "torch.Size": lambda *sizes: tuple(*sizes),
-    "torch.device": lambda *parts: _Named(":".join(map(str, parts))),
-    "torch.serialization._get_layout": lambda name: _Named(name),
+    "torch.Size": _size,
+    "torch.device": _named,
+    "torch.serialization._get_layout": _named,
     "torch._utils._rebuild_tensor": _rebuildTensor,
     "torch._utils._rebuild_tensor_v2": _rebuildTensor,
     "torch._utils._rebuild_tensor_v3": _rebuildTensorV3,
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
-    "torch._utils._rebuild_sparse_tensor": _rebuildSparse,
     "torch._tensor._rebuild_from_type_v2": _rebuildFromType,
     "numpy.dtype": _Dtype,
     "numpy.core.multiarray.scalar": _numpyScalar,
-    "numpy.core.multiarray._reconstruct": lambda *_: np.zeros(0).view(_NumpyArray),
     "numpy.ndarray": lambda *_: np.zeros(0),
 }
 # The same names as Python 2's pickle protocol and numpy 2 spell them.
@@ -321,22 +384,47 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self.archive = archive
         self.stubs = {}
+        # The functions that need to know the file.
+        self.functions = _FUNCTIONS | {
+            "builtins.getattr": self._getattr,
+            "builtins.type": lambda value: self._stub("builtins", "type")(value),
+            "_operator.getitem": lambda value, index: self._stub("typing", "Any")(value, index),  # Union[...] and the like, not evaluated
+            "torch._utils._rebuild_sparse_tensor": lambda layout, data: SparseTensor(*_rebuildSparse(layout, data), archive.budget),
+            "numpy.core.multiarray._reconstruct": self._emptyArray,
+        }
+
+    def _stub(self, module, name):
+        full = f"{module}.{name}"
+        if full not in self.stubs:  # classes of their own for each file: nothing that a pickle does to one outlives it
+            content = {"__module__": module, "__slots__": (), "__qualname__": name, "stubBudget": self.archive.budget}
+            self.stubs[full] = type(name, (Stub,), content)
+        return self.stubs[full]
+
+    def _emptyArray(self, *_):
+        array = np.zeros(0).view(_NumpyArray)
+        array.budget = self.archive.budget
+        return array
+
+    def _getattr(self, *arguments):
+        # So are torch.tanh and its like stored. An attribute of any other object may be a method, and is refused.
+        owner, name = arguments if len(arguments) == 2 else (None, None)
+        if owner is not self._stub("torch._C", "_VariableFunctionsClass") or not _isName(name):
+            raise TorchFileError(f"its pickle asks for 'builtins.getattr' of {shown(arguments)}, which reading data does not need")
+        return self._stub("torch", name)
 
     def find_class(self, module, name):
         module = _ALIASES.get(module, module)
         full = f"{module}.{name}"
         if full == "builtins.long":
             full = "builtins.int"
-        if full in _FUNCTIONS:
-            return _Function(full, _FUNCTIONS[full])
-        if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
-            return _Named(name)
-        if module == "torch" and (name in _TORCH_DTYPES or name in ("strided", "sparse_coo")):
-            return _Named(name)
-        if full in _STUB_NAMES or full.startswith(_STUB_PREFIXES):
-            if full not in self.stubs:  # classes of their own for each file: nothing that a pickle does to one outlives it
-                self.stubs[full] = type(name, (Stub,), {"__module__": module, "__slots__": (), "__qualname__": name})
-            return self.stubs[full]
+        # A dotted name, "os.system" of an allowed module, stands for an attribute of an attribute: no class needs that.
+        if _isName(name):
+            if full in self.functions:
+                return _Function(full, self.functions[full], self.archive.budget)
+            if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES or module == "torch" and name in _TORCH_DTYPES:
+                return _Named(name)
+            if full in _STUB_NAMES or full.startswith(_STUB_PREFIXES):
+                return self._stub(module, name)
         raise TorchFileError(
             f"its pickle asks for '{module}.{name}', which is not among the names that are safe to read. Nothing was executed. "
             f"If the file is yours, save the model's state_dict() or convert the live object instead"
@@ -344,18 +432,19 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, identifier):
         if not isinstance(identifier, tuple) or len(identifier) != 5 or identifier[0] != "storage":
-            raise TorchFileError(f"its pickle refers to {identifier!r:.80}, which is not a tensor's storage")
+            raise TorchFileError(f"its pickle refers to {shown(identifier)}, which is not a tensor's storage")
         _, kind, key, _, count = identifier
-        dtype = _STORAGE_DTYPES.get(str(kind))
-        if not isinstance(kind, _Named) or dtype is None:
-            raise TorchFileError(f"its storage '{key}' has the type {kind!r:.80}; known are {', '.join(_STORAGE_DTYPES)}")
-        return self.archive.storage(str(key), dtype, count)
+        dtype = _STORAGE_DTYPES.get(kind) if isinstance(kind, _Named) else None
+        if dtype is None or not isinstance(key, str):
+            raise TorchFileError(f"its storage {shown(key)} has the type {shown(kind)}; known are {', '.join(_STORAGE_DTYPES)}")
+        return self.archive.storage(key, dtype, count)
 
 
 class _Archive:
     """The zip file around the pickle."""
 
     def __init__(self, file):
+        self.budget = _Budget(4 * os.fstat(file.fileno()).st_size + _ALLOWANCE)
         try:
             self.zip = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
@@ -381,6 +470,7 @@ class _Archive:
             # torch stores without compression; so no entry can be larger than the file.
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise TorchFileError(f"its entry '{name}' is compressed, which torch.save does not do; save it again with torch")
+            self.budget.spend(info.file_size, f"its entry '{name}'")
             return self.zip.read(info)
         except KeyError:
             raise TorchFileError(f"its entry '{name}' is missing") from None
@@ -389,12 +479,12 @@ class _Archive:
 
     def storage(self, key, dtype, count):
         if key not in self.data:
-            self.data[key] = self.read(f"data/{key}")
+            self.data[key] = memoryview(self.read(f"data/{key}"))
         itemsize = {"bfloat16": 2, "bool": 1}.get(dtype) or np.dtype(dtype).itemsize
         if type(count) is not int or count < 0 or count * itemsize > len(self.data[key]):
             there = len(self.data[key])
-            raise TorchFileError(f"its storage '{key}' should have {count!r:.40} elements of {itemsize} bytes; the file has {there} bytes")
-        return _Storage(key, self.data[key][: count * itemsize], dtype, self.order)
+            raise TorchFileError(f"its storage '{key}' should have {shown(count)} elements of {itemsize} bytes; the file has {there} bytes")
+        return _Storage(key, self.data[key][: count * itemsize], dtype, self.order, self.budget)
 
 
 def isTorchFile(path):
@@ -444,14 +534,5 @@ def _load(file):
     file.seek(0)
     archive = _Archive(file)
     data = archive.read("data.pkl")
-    _checkOpcodes(data)
+    checkOpcodes(data)
     return _Unpickler(data, archive).load()
-
-
-def _checkOpcodes(data):
-    """Refuse, before anything is built, the opcodes that go round find_class or take memory by their argument alone."""
-    for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("EXT1", "EXT2", "EXT4"):
-            raise TorchFileError("its pickle uses the extension registry, which no model needs")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(data):
-            raise TorchFileError(f"its pickle has a memo index of {argument}, more than it has bytes")
