@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: MIT
 """The converter for mlcg on small made-up models: every class of prior, several structures, and what cannot be converted."""
 
+import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ import openmmflash
 from openmmflash import FlashModel
 from openmmflash.convert import recognise
 from openmmflash.convert._errors import ConversionError
-from openmmflash.convert._torchfile import SparseTensor
+from openmmflash.convert._moduletree import revive
+from openmmflash.convert._torchfile import SparseTensor, loadTorchFile
 from openmmflash.convert.mlcg import convertMlcg
 from openmmflash.priors import createPriorForces
 from openmmflash.structurefile import readStructure
@@ -478,6 +482,43 @@ class TestNetwork:
         table = prior("GeneralBonds", "p", [*BOND, (2, 2)], k=[1, 1, np.nan], x_0=[3, 3, np.nan])
         report, model, _ = converted(tmp_path, sumOut(p=table))
         assert len(model.getPriorTypes(0)) == 4 and any("1 of 3 rows are NaN" in note for note in report.notes)
+
+
+def testNothingIsWrittenOrExecutedWhenTheCheckFails(tmp_path, monkeypatch):
+    """An mlcg that can be imported but not run: an error that says so, no files, and no unpickling by torch of what the user gave."""
+    torch = pytest.importorskip("torch", reason="needs torch, which the check imports")
+    source = tmp_path / "m.pt"
+    torch.save({"a": 1}, source)
+    data = atomicData(POSITIONS, TYPES, {})
+    monkeypatch.setattr("openmmflash.convert.mlcg.loadTorchFile", lambda path: (sumOut(), [data]))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
+    for name in ("mlcg", "mlcg.nn", "mlcg.data"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    with pytest.raises(ConversionError, match=r"mlcg failed on the original.*AtomicData.*check=False converts without it"):
+        convertMlcg(source, tmp_path / "m.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
+    assert len(convertMlcg(source, tmp_path / "m.safetensors", check=False).files) == 1
+
+
+def testOnlyListedClassesAreRebuilt(tmp_path, monkeypatch):
+    """What a file names beside the classes of the network is not imported, even where it is a class of torch's modules."""
+    torch = pytest.importorskip("torch", reason="needs torch, to rebuild a module")
+    foreign = types.ModuleType("mlcg.foreign")
+    foreign.Boom = type("Boom", (torch.nn.Module,), {"__module__": "mlcg.foreign", "__setstate__": lambda *_: pytest.fail("was made")})
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh())
+    monkeypatch.setitem(sys.modules, "mlcg", types.ModuleType("mlcg"))
+    monkeypatch.setitem(sys.modules, "mlcg.foreign", foreign)
+    model.boom = foreign.Boom()
+    torch.save(model, tmp_path / "m.pt")
+    live = revive(torch, loadTorchFile(tmp_path / "m.pt"), {}, "mlcg", ("mlcg.nn.mlp.MLP",))
+    assert type(live.boom) is torch.nn.Module and isinstance(live[0], torch.nn.Linear) and live[0].weight.dtype == torch.float64
+    assert torch.equal(live[0].weight.float(), model[0].weight)
+
+
+def testTorchLoadIsNotUsed():
+    """The library never lets torch unpickle a file: torch.load executes what it holds."""
+    for path in Path(openmmflash.__file__).parent.rglob("*.py"):
+        assert not re.search(r"torch\.load\(|weights_only=False|pickle\.loads?\(", path.read_text()), path
 
 
 def testStoredValuesAreNotRounded(tmp_path):

@@ -5,34 +5,52 @@
 import contextlib
 import copy
 import io
-import os
 
 import numpy as np
 
-from ..structurefile import readStructure
-from ._report import compare
+from ._mlcgpriors import READERS, STATIC
+from ._mlcgstructures import fieldsOf
+from ._moduletree import revive, revived
+from ._report import compare, originalsFailure
 
 TOLERANCE = 1e-6  # far above the rounding of either program, far below what a wrong term gives
+FIELDS = ("pos", "atom_types", "n_atoms", "neighbor_list", "cell", "pbc")  # of a structure, that its energy depends on
+_FILES = {  # mlcg's modules of priors
+    "harmonic": ("Harmonic", "General", "Shifted"),
+    "repulsion": ("Repulsion", "CutoffRepulsion", "ExpRepulsion", "CutoffExpRepulsion"),
+    "fourier_series": ("Dihedral",),
+    "polynomial": ("Quartic",),
+    "restricted_bending": ("Restricted",),
+}
+CLASSES = (
+    *(f"mlcg.nn.schnet.{name}" for name in ("StandardSchNet", "SchNet", "InteractionBlock", "CFConv")),
+    *(f"mlcg.nn.cutoff.{name}" for name in ("CosineCutoff", "IdentityCutoff")),
+    *(f"mlcg.nn.radial_basis.exp_normal.{name}" for name in ("ExpNormalBasis", "ExtendedExpNormalBasis")),
+    *("mlcg.nn.radial_basis.gaussian.GaussianBasis", "mlcg.nn.mlp.MLP", "torch_geometric.nn.aggr.basic.SumAggregation"),
+    *(f"mlcg.nn.prior.{file}.{name}" for name in READERS for file, starts in _FILES.items() if name.startswith(starts)),
+    *(f"mlcg.nn.prior.{name}" for name in READERS),  # before mlcg's priors were a package
+    *(f"mlcg.simulation.specialize_prior.{name}" for name in sorted(STATIC)),
+)
 
 
-def checkMlcg(parts, report, places):
+def checkMlcg(parts, report, data, molecules, places):
     """Fill in the report's comparison of energy and forces with mlcg on all structures.
-
-    The originals are unpickled by torch here. That is done only for files that the restricted reader has read before, and only where mlcg
-    can be imported.
 
     Parameters
     ----------
     parts : _Parts
-        `given` has the sources by their role.
+        The networks, priors and structures, live or as loadTorchFile gave them; what was stored is rebuilt, and nothing of it executed.
     report : ConversionReport
+    data : bytes
+        The model file.
+    molecules : list of Structure
     places : list of (int, int)
-        Structure file and frame of each of mlcg's structures.
+        Structure and frame of each of mlcg's structures.
 
     Raises
     ------
     ConversionError
-        They do not agree.
+        They do not agree, or mlcg fails.
     """
     if not places:
         report.check = "not compared with mlcg: there are no structures to compare on"
@@ -43,25 +61,21 @@ def checkMlcg(parts, report, places):
         with contextlib.redirect_stdout(io.StringIO()):  # mlcg prints at import
             import mlcg.nn  # noqa: F401
             import torch
-    except Exception as error:  # whatever the many packages that mlcg imports may raise
-        report.check = f"not compared with mlcg, which cannot be imported ({type(error).__name__}: {error})"
+    except ImportError as error:
+        report.check = f"not compared with mlcg, which cannot be imported ({error})"
         return
-    model = FlashModel(report.path)
-    try:
-        theirs = _theirs(torch, parts.given, model.getLengthUnit(), model.getEnergyUnit())
-    except Exception as error:  # mlcg could be imported but not run: a package that it needs is missing or too new
-        report.check = f"not compared with mlcg, which failed ({type(error).__name__}: {error})"
-        return
-    compare(report, f"mlcg on {len(places)} structures", _ours(model, report.files, places), theirs, TOLERANCE)
+    model = FlashModel.fromBytes(data)
+    with originalsFailure("mlcg"):
+        theirs = _theirs(torch, parts, model.getLengthUnit(), model.getEnergyUnit())
+    compare(report, f"mlcg on {len(places)} structures", _ours(model, molecules, places), theirs, TOLERANCE)
 
 
-def _ours(model, files, places):
+def _ours(model, molecules, places):
     """Energy (kJ/mol) and forces [particles of all structures, 3] (kJ/mol/nm) of the converted model."""
     import openmm as mm
 
     from ..system import createSystem
 
-    molecules = [readStructure(path) for path in files]
     contexts, energy, forces = {}, 0.0, []
     for number, frame in places:
         if number not in contexts:
@@ -75,38 +89,33 @@ def _ours(model, files, places):
     return energy, np.concatenate(forces)
 
 
-def _theirs(torch, given, lengthUnit, energyUnit):
+def _theirs(torch, parts, lengthUnit, energyUnit):
     """The same of mlcg's model, whose units (in nm and kJ/mol) are given."""
     from mlcg.data import AtomicData
-    from mlcg.nn import SchNet, SumOut, refresh_module_
-    from mlcg.nn.utils import desparsify_prior_module
+    from mlcg.nn import SchNet, refresh_module_
     from torch_geometric.data.collate import collate
 
-    def load(role):
-        value = given.get(role)
-        return torch.load(value, map_location="cpu", weights_only=False) if isinstance(value, (str, os.PathLike)) else copy.deepcopy(value)
-
-    model, items = load("model"), None
-    if isinstance(model, (tuple, list)):
-        model, items = model
-    elif isinstance(model, dict):
-        state, model = model["state_dict"], model["hyper_parameters"]["model"]
-        model.load_state_dict({key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")})
-    parts = dict(model.models.items()) if isinstance(model, SumOut) else {model.name: model}
-    if "priors" in given:
-        parts.update(load("priors").items())
-    if "structures" in given:
-        items = load("structures")
+    items = []
+    for item in parts.structures:
+        content = copy.deepcopy(revived(torch, {key: fieldsOf(item).get(key) for key in FIELDS}, ()))
+        items.append(AtomicData(**{key: value for key, value in content.items() if value is not None}))
     batch, _, _ = collate(AtomicData, data_list=items, increment=True, add_batch=True)
     batch.pos = batch.pos.double()
+    if batch.get("cell") is not None:
+        batch.cell = batch.cell.double()
     # One by one: mlcg's own sum fails where a prior has no terms in some structures.
     energy, forces = 0.0, torch.zeros_like(batch.pos)
-    for name, part in parts.items():
-        if not type(part.model).__name__.startswith("Static"):  # those are dense, and not what this function takes them for
-            desparsify_prior_module(part.model)
+    for name, module in (parts.networks | parts.priors).items():
+        part = torch.nn.ModuleDict({"model": revive(torch, module, {}, "mlcg", CLASSES)})
         refresh_module_(part, SchNet)  # layers stored by an older torch_geometric lack attributes of the present one
-        out = part.double().eval()(batch).out[part.name]
+        part = part["model"].double().eval()
+        for key, buffer in part.named_buffers():
+            if buffer.is_sparse:
+                part.register_buffer(key, buffer.to_dense())
+        batch.pos.requires_grad_(True)
+        found = part(batch).out[part.name]["energy"].sum()
         if name not in batch.neighbor_list or len(batch.neighbor_list[name]["mapping_batch"]):
-            energy += float(out["energy"].detach().sum())
-            forces += out["forces"].detach()
+            forces -= torch.autograd.grad(found, batch.pos)[0]
+            energy += float(found.detach())
+        batch.pos = batch.pos.detach()
     return energy * energyUnit, forces.numpy() * (energyUnit / lengthUnit)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._errors import ConversionError
-from ._torchfile import Stub
+from ._report import OriginalUnavailable
+from ._torchfile import SparseTensor, Stub
 
 # ln 2 rounded to float32: what `torch.log(torch.tensor(2.0)).item()`, the shift of PyG's and TorchMD-Net's shifted softplus, gives.
 FLOAT32_LN2 = float(np.float32(math.log(2.0)))
@@ -240,15 +241,31 @@ def readActivation(value, state, prefix, where):
     raise ConversionError(f"{where} is {name}, which is not an activation of the model format. Known: {known}.")
 
 
-class OriginalUnavailable(Exception):
-    """The original cannot be run here; the message says why."""
+# What a stored network may be rebuilt from, beside the classes of its own package.
+TORCH_CLASSES = (
+    *(f"torch.nn.modules.container.{name}" for name in ("Sequential", "ModuleList", "ModuleDict")),
+    *(f"torch.nn.modules.linear.{name}" for name in ("Linear", "Identity")),
+    "torch.nn.modules.sparse.Embedding",
+    "torch.nn.modules.activation.Softplus",
+    *_FUNCTIONS,
+)
 
 
-def revive(torch, module, tensors, package):
+def revive(torch, module, tensors, package, classes):
     """A live copy of a module in double precision and evaluation mode, with `tensors` (by dotted name) in place of its own.
 
-    A stored module's classes are imported from `package` and torch.nn, and nothing of its file is executed: objects are made empty, and
-    their attributes are set.
+    Nothing of a stored module's file is executed: objects of `classes` and TORCH_CLASSES are made empty and their attributes set; other
+    modules only keep their tensors, and other objects stay as they are stored.
+
+    Parameters
+    ----------
+    torch : module
+    module : torch.nn.Module or Stub
+    tensors : dict
+    package : str
+        What to say is missing.
+    classes : collection of str
+        Full names of the package's classes and functions.
 
     Raises
     ------
@@ -256,7 +273,7 @@ def revive(torch, module, tensors, package):
         The package cannot be imported.
     """
     try:
-        live = _revived(torch, module, package, {}) if isinstance(module, Stub) else copy.deepcopy(module)
+        live = revived(torch, module, {*classes, *TORCH_CLASSES}) if isinstance(module, Stub) else copy.deepcopy(module)
     except ImportError as error:
         raise OriginalUnavailable(f"{package} cannot be imported ({error})") from error
     live = live.double()
@@ -269,29 +286,34 @@ def revive(torch, module, tensors, package):
     return live
 
 
-def _revived(torch, value, package, seen):
+def revived(torch, value, classes, seen=None):
+    """What loadTorchFile returned with live objects in the place of its stored modules and tensors; see revive."""
+    seen = {} if seen is None else seen
     if isinstance(value, Stub) or isinstance(value, type) and issubclass(value, Stub):
         if id(value) in seen:
             return seen[id(value)]
-        name = fullName(value)
-        if not name.startswith((package + ".", "torch.nn.", "torch._C._nn.")):
-            return value  # what is not a part of the network is not needed to run it
-        module, _, attributeName = name.rpartition(".")
-        found = getattr(importlib.import_module(module), attributeName)
+        name, found = fullName(value), None
+        if name in classes:
+            module, _, attributeName = name.rpartition(".")
+            found = getattr(importlib.import_module(module), attributeName)
+        elif isModule(value):
+            found = torch.nn.Module
         if isinstance(value, type) or not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-            return found
+            return value if found is None else found
         live = seen[id(value)] = found.__new__(found)
-        state = {key: _revived(torch, entry, package, seen) for key, entry in value.__dict__.items()}
+        state = {key: revived(torch, entry, classes, seen) for key, entry in value.__dict__.items()}
         for key, entry in state.get("_parameters", {}).items():
             state["_parameters"][key] = None if entry is None else torch.nn.Parameter(entry, requires_grad=False)
         torch.nn.Module.__setstate__(live, state)
         return live
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.array(value))
+    if isinstance(value, SparseTensor):
+        return torch.from_numpy(value.toDense())
     if isinstance(value, dict):
-        return type(value)((key, _revived(torch, entry, package, seen)) for key, entry in value.items())
+        return type(value)((key, revived(torch, entry, classes, seen)) for key, entry in value.items())
     if isinstance(value, (list, tuple, set)):
-        return type(value)(_revived(torch, entry, package, seen) for entry in value)
+        return type(value)(revived(torch, entry, classes, seen) for entry in value)
     return value
 
 

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: MIT
 """What a conversion returns, and the comparison of a converted model with its original."""
 
+import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._errors import ConversionError
+
+
+class OriginalUnavailable(Exception):
+    """The original cannot be run here, its package not being importable; the message says which."""
 
 
 @dataclass
@@ -24,6 +29,18 @@ class ConversionReport:
     def summary(self):
         lines = [f"{self.path}: converted from {self.kind}", *self.notes, *(f"also written: {file}" for file in self.files), self.check]
         return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def originalsFailure(package):
+    """Whatever the original raises while it is built or run is an error of the conversion: it says what failed, and how to do without."""
+    try:
+        yield
+    except (ConversionError, OriginalUnavailable):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error)[:400]}"
+        raise ConversionError(f"{package} failed on the original, for the comparison ({what}). check=False converts without it.") from error
 
 
 def evaluate(data, types, positions):

@@ -20,7 +20,7 @@ from ._mlcgcheck import checkMlcg
 from ._moduletree import State, attribute, child, children, fullName, isModule, readActivation, stateOf
 from ._report import ConversionReport
 from ._torchfile import loadTorchFile
-from ._writer import writeModel
+from ._writer import modelBytes, writeFileAtomically
 
 RESIDUES = (
     "ALA", "CYS", "ASP", "GLU", "PHE", "GLY", "HIS", "ILE", "LYS", "LEU", "MET", "ASN", "PRO", "GLN", "ARG", "SER", "THR", "VAL", "TRP",
@@ -119,6 +119,8 @@ def convertMlcg(
     for table in tables:
         tensors[f"priors.{table.name}.types"] = table.types.astype(np.int32)
         tensors[f"priors.{table.name}.parameters"] = table.parameters
+    from .. import FlashModel
+
     output = os.fspath(output)
     stem = output[: -len(".safetensors")] if output.endswith(".safetensors") else output
     metadata = {
@@ -140,11 +142,15 @@ def convertMlcg(
         notes.append(
             "There are no structures, and so no interaction lists, without which the priors act on nothing. Give them with structures=."
         )
-    report = ConversionReport(path=writeModel(output, metadata, tensors), kind=metadata["origin"], notes=notes)
-    for i, molecule in enumerate(molecules):
-        report.files.append(writeStructure(f"{stem}_structure{i if len(molecules) > 1 else ''}.npz", molecule))
+    data = modelBytes(metadata, tensors)
+    files = [f"{stem}_structure{i if len(molecules) > 1 else ''}.npz" for i in range(len(molecules))]
+    report = ConversionReport(path=output, kind=metadata["origin"], notes=notes, files=files)
+    FlashModel.fromBytes(data)  # what it would not read is not written
     if check:
-        checkMlcg(parts, report, places)
+        checkMlcg(parts, report, data, molecules, places)
+    writeFileAtomically(output, data)
+    for path, molecule in zip(files, molecules, strict=True):
+        writeStructure(path, molecule)
     return report
 
 
@@ -158,13 +164,12 @@ class _Parts:
 
     def __init__(self):
         self.networks, self.priors, self.structures, self.structureSource = {}, {}, [], ""
-        self.sources, self.given = [], {}  # names for messages; what was given by its role
+        self.sources = []  # names for messages
 
     def add(self, given, wanted):
         isPath = isinstance(given, (str, os.PathLike))
         loaded, path = (loadTorchFile(given), os.fspath(given)) if isPath else (given, f"the given {wanted}")
         self.sources.append(path)
-        self.given[wanted] = given
         before = len(self.networks), len(self.priors)
         found, roots = _structureList(loaded), _roots(loaded)
         if found and self.structures:

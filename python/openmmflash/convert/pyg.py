@@ -32,6 +32,7 @@ MODEL = f"{PACKAGE}.SchNet"
 SMEARING = f"{PACKAGE}.GaussianSmearing"
 GRAPH = f"{PACKAGE}.RadiusInteractionGraph"
 SUM = "torch_geometric.nn.aggr.basic.SumAggregation"
+CLASSES = (MODEL, SMEARING, GRAPH, SUM, *(f"{PACKAGE}.{name}" for name in ("InteractionBlock", "CFConv", "ShiftedSoftplus")))
 NEIGHBORS = (
     "PyG's default graph keeps at most max_num_neighbors (32) neighbours of an atom; here every pair inside the cutoff counts, so energies "
     "differ where PyG truncates"
@@ -278,7 +279,7 @@ def _original(module, settings, tensors):
         atomref = torch.zeros(100, 1) if "atomref.weight" in tensors else None
         module = SchNet(*sizes, settings["cutoff"], mean=settings["mean"], std=settings["std"], atomref=atomref)
         module.scale = settings["scale"]
-    live = revive(torch, module, tensors, "torch_geometric")
+    live = revive(torch, module, tensors, "torch_geometric", CLASSES)
 
     def graph(x, batch):
         i, j = common.allPairs(torch, x, settings["cutoff"])

@@ -40,6 +40,13 @@ SHORT_RANGE = "schnetpack.atomistic.distances.FilterShortRange"
 CASTS = tuple(f"schnetpack.transform.casting.{name}" for name in ("CastTo64", "CastTo32", "CastMap"))
 OFFSETS = "schnetpack.transform.atomistic.AddOffsets"
 SCALE = "schnetpack.transform.atomistic.ScaleProperty"
+CLASSES = (
+    *(MODEL, DENSE, ATOMWISE, *RESPONSES, STRAIN, DISTANCES, SHORT_RANGE, *CASTS, OFFSETS, SCALE),
+    *(f"schnetpack.representation.schnet.{name}" for name in ("SchNet", "SchNetInteraction")),
+    *(f"schnetpack.nn.{name}" for name in ("radial.GaussianRBF", "radial.GaussianRBFCentered", "embedding.NuclearEmbedding")),
+    *(f"schnetpack.nn.cutoff.{name}" for name in ("CosineCutoff", "MollifierCutoff")),
+    *(f"schnetpack.nn.activations.{name}" for name in ("ShiftedSoftplus", "shifted_softplus")),
+)
 
 
 def recognises(source):
@@ -402,7 +409,7 @@ def _applyOffsets(processor, state, prefix, result, what):
 def _original(module, tensors, energyKey):
     """The original as a function (types, positions) -> (energy, forces), in double precision, with all pairs."""
     torch = common.importTorch()
-    live = revive(torch, module, tensors, "schnetpack")
+    live = revive(torch, module, tensors, "schnetpack", CLASSES)
     if not hasattr(live.representation, "electronic_embeddings"):
         live.representation.electronic_embeddings = []  # saved before 2.1
     key, position, _ = _findEnergy(children(live.output_modules), energyKey, "SchNetPack model")

@@ -36,6 +36,12 @@ TASK = "torchmdnet.module.LNNP"
 GRAPH_NETWORK = "torchmdnet.models.torchmd_gn.TorchMD_GN"
 SCALAR = "torchmdnet.models.output_modules.Scalar"
 ATOMREFS = ("Atomref", "LearnableAtomref")
+CLASSES = (
+    *(MODEL, GRAPH_NETWORK, SCALAR, *(f"torchmdnet.priors.atomref.{name}" for name in ATOMREFS)),
+    *(f"torchmdnet.models.torchmd_gn.{name}" for name in ("InteractionBlock", "CFConv")),
+    *(f"torchmdnet.models.utils.{name}" for name in ("CosineCutoff", "GaussianSmearing", "ExpNormalSmearing", "OptimizedDistance")),
+    *(f"torchmdnet.models.utils.{name}" for name in ("NeighborEmbedding", "MLP", "ShiftedSoftplus", "Swish")),
+)
 ACTIVATIONS = {
     "ssp": offsetSoftplus(FLOAT32_LN2),
     "silu": Activation("silu"),
@@ -397,7 +403,7 @@ def _original(source, settings, tensors):
             raise OriginalUnavailable(
                 f"this version of torchmdnet does not make a model of the checkpoint's hyper_parameters ({error!r})"
             ) from error
-    live = revive(torch, module, tensors, "torchmdnet")
+    live = revive(torch, module, tensors, "torchmdnet", CLASSES)
     live.derivative = False
     for prior in live.prior_model or ():
         prior.enable = prior.enable or settings["referenceEnergies"]
