@@ -242,8 +242,8 @@ def _elementTypes(topology, model):
         if len(same) > 1:
             raise StructureError(
                 f"{where} is {atom.element.name}, and this model has {len(same)} types for it: "
-                f"{', '.join(f'{model.getTypeName(i)} ({i})' for i in same)}. A Topology does not say which is meant: give a structure file "
-                "(docs/structure-format.md) with types."
+                f"{', '.join(f'{model.getTypeName(i)} ({i})' for i in same)}. A Topology does not say which is meant: give a "
+                "structure file (docs/structure-format.md) with types."
             )
         types.append(same[0])
     if not types:

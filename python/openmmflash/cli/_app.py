@@ -113,7 +113,7 @@ def platformOptions(function):
 
 def structureOptions(function):
     """How a structure file is read."""
-    text = "Accept residues without their hydrogens (an all-atom model then describes another molecule)."
+    text = "Accept structures without their hydrogens (an all-atom model then describes another molecule)."
     function = click.option("--allow-missing-hydrogens", is_flag=True, help=text)(function)
     function = click.option("--no-periodic", is_flag=True, help="Ignore the structure's box.")(function)
     text = "Frame of a structure file with several, from 0; -1 is the last. Default: the first."
