@@ -32,7 +32,7 @@ __all__ = ["FlashForce", "FlashModel", *_LAZY]
 
 
 def _loadPlugins():
-    """OpenMM's wheel loads our plugins with its own, from its folder. An OpenMM that lives elsewhere, or with OPENMM_PLUGIN_DIR, does not."""
+    """OpenMM's wheel loads our plugins with its own, from its folder. An OpenMM from elsewhere, or with OPENMM_PLUGIN_DIR set, does not."""
     folder = pathlib.Path(__file__).resolve().parent.parent / "OpenMM.libs" / "lib" / "plugins"
     if not openmm.Platform.getPlatform("Reference").supportsKernels(["CalcFlashForce"]) and folder.is_dir():
         openmm.Platform.loadPluginsFromDirectory(str(folder))
