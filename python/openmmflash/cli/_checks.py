@@ -97,7 +97,7 @@ def derivatives(parts):
 
     Central differences, extrapolated once (Richardson): their error falls as h^4 where the energy is smooth, and as h at kinks of the
     second derivative (ANI's CELU), until the steps leave those outside; short steps suffer from rounding. Two successive values differ
-    by what either does, but at a kink they may agree by chance: the estimate falls to no less than half of the one before.
+    by what either does, but at a kink they may agree by chance: the estimate falls to no less than a quarter of the one before.
     """
     central = last = estimate = None
     for h in STEPS:
@@ -107,8 +107,9 @@ def derivatives(parts):
         value = (4 * central - coarse) / 3
         if last is not None:
             change = abs(value - last)
-            estimate = change if estimate is None else max(change, estimate / 2)
-            yield value, estimate
+            first, estimate = estimate is None, change if estimate is None else max(change, estimate / 4)
+            if not first:
+                yield value, estimate
         last = value
 
 
