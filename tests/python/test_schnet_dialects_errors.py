@@ -295,7 +295,7 @@ PYG = [
     (unknownActivation, "act is torch.nn.modules.activation.PReLU"),
     (otherSmearing, "distance_expansion is torch.nn.modules.linear.Linear"),
     (splitFilter, "'interactions.0.conv.nn.2.bias' and 'interactions.0.mlp.2.bias'"),
-    (vectorMean, "mean is tensor"),
+    (vectorMean, "mean is .*Tensor.*one number"),
     (moreLayers, "lin3.weight, lin3.bias"),
     (positiveCoefficient, "Radial basis function 0 has 2.5.*negative"),
 ]
@@ -429,7 +429,7 @@ def testTorchMDNet(change, message, tmp_path):
     refuse(convertTorchMDNet, model, tmp_path / "m", message)
 
 
-HYPER = {"model": "graph-network", "rbf_type": "expnorm", "activation": "silu", "cutoff_lower": 0.0, "cutoff_upper": 5.0}
+HYPER = {"model": "graph-network", "rbf_type": "expnorm", "activation": "silu", "cutoff_lower": 0.0, "cutoff_upper": 5.0, "num_layers": 2}
 CHECKPOINTS = [
     ({"model": "tensornet"}, "the architecture 'tensornet'.*graph-network"),
     ({"model": "equivariant-transformer"}, "the architecture 'equivariant-transformer'"),
@@ -448,6 +448,8 @@ CHECKPOINTS = [
     ({"prior_model": "Atomref"}, "'prior_model.0.atomref.weight' is missing"),
     ({"neighbor_embedding": False}, "neighbor_embedding.embedding.weight"),
     ({"rbf_type": "gauss"}, "'representation_model.distance_expansion.offset' is missing"),
+    ({"num_layers": 3}, "tensors of 2 interaction blocks; the model has 3"),
+    ({"num_layers": None}, "tensors of 2 interaction blocks; the model has None"),
 ]
 
 
@@ -468,3 +470,55 @@ def testTorchMDNetSources(tmp_path):
     more = state | {"model.representation_model.extra": torch.zeros(2)}
     refuse(convertTorchMDNet, {"state_dict": more, "hyper_parameters": HYPER}, tmp_path / "m", "1 tensor.*representation_model.extra")
     refuse(convertTorchMDNet, [], tmp_path / "m", "list of sources is empty")
+
+
+def testTensorsThatAreMissing(tmp_path):
+    """A checkpoint that lacks a trained tensor: the architecture's own would be the one from before training, or a default."""
+    torch = importTorch()
+    model = schnetPack(blocks=1)
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    removed = "model.representation.interactions.0.in2f.weight"
+    lacking = {key: value for key, value in state.items() if key != removed}
+    torch.save({"state_dict": lacking, "hyper_parameters": {"model": model}}, tmp_path / "spk.ckpt")
+    refuse(convertSchNetPack, tmp_path / "spk.ckpt", tmp_path / "m", f"the state_dict lacks '{removed}'", **UNITS)
+    state = {f"model.{key}": value for key, value in torchmdNet(blocks=2, std=2.0).state_dict().items()}
+    for name, message in (("std", "'std' is missing"), ("mean", "'mean' is missing")):
+        lacking = {key: value for key, value in state.items() if key != f"model.{name}"}
+        refuse(convertTorchMDNet, {"state_dict": lacking, "hyper_parameters": HYPER}, tmp_path / "m", message)
+    lacking = {key: value for key, value in state.items() if ".interactions.1." not in key}
+    refuse(
+        convertTorchMDNet, {"state_dict": lacking, "hyper_parameters": HYPER}, tmp_path / "m", "of 1 interaction blocks; the model has 2"
+    )
+    state = dict(pygSchNet(blocks=1, atomref=True).state_dict())
+    assert "initial_atomref" in state
+    del state["atomref.weight"]
+    refuse(convertPyG, state, tmp_path / "m", "'atomref.weight' is missing", cutoff=5.0, **UNITS)
+
+
+@pytest.mark.parametrize("convert, make", [(convertSchNetPack, schnetPack), (convertPyG, pygSchNet), (convertTorchMDNet, torchmdNet)])
+def testOriginalThatFails(convert, make, tmp_path, monkeypatch):
+    """An original that cannot be run though its package is there: an error, unless the comparison was declined."""
+    importTorch()
+    source, units = make(blocks=1), {} if convert is convertTorchMDNet else UNITS
+
+    def broken(*_, **__):
+        raise OSError("no such kernel")
+
+    monkeypatch.setattr(type(source), "__deepcopy__", broken, raising=False)
+    refuse(convert, source, tmp_path / "m", r"failed on the original.*OSError: no such kernel.*check=False converts without it", **units)
+    convert(source, tmp_path / "m", check=False, **units)
+
+
+def testHugeValuesInMessages(tmp_path):
+    """What a file holds is never written out whole: shared parts would make it endless."""
+    endless = [1]
+    for _ in range(60):
+        endless = [endless, endless]
+    state = {f"model.{key}": value for key, value in torchmdNet(blocks=2).state_dict().items()}
+    for key in ("model", "output_model", "activation", "aggr", "reduce_op", "rbf_type", "cutoff_lower", "atom_filter", "num_layers"):
+        with pytest.raises(ConversionError) as error:
+            convertTorchMDNet({"state_dict": state, "hyper_parameters": HYPER | {key: endless}}, tmp_path / "m")
+        assert len(str(error.value)) < 400
+    for tensors in ({"model.representation_model.x": endless}, state | {("a",): state["model.mean"]}):
+        with pytest.raises(ConversionError):
+            convertTorchMDNet({"state_dict": tensors, "hyper_parameters": HYPER}, tmp_path / "m")

@@ -8,7 +8,6 @@ from ..structurefile import Structure, Terms
 from ._errors import ConversionError
 from ._moduletree import toArray
 
-LENGTHS = {"nm": 1.0, "angstrom": 0.1, "bohr": 0.0529177210903}
 TIME_FACTOR = 418.4  # amu A^2/ps^2 in a kcal/mol: masses in amu/418.4 make ps the unit of time beside kcal/mol and A
 
 
@@ -22,7 +21,8 @@ def readStructures(items, tables, pairPrior, lengthUnit, massUnit, source, notes
     tables : list of Table
         The model's priors; specialised ones hold the parameters of all items' terms one after the other.
     pairPrior : PairPrior or None
-    lengthUnit : str or float
+    lengthUnit : float
+        nm.
     massUnit : str
     source : str
         The file, for error messages.
@@ -39,7 +39,6 @@ def readStructures(items, tables, pairPrior, lengthUnit, massUnit, source, notes
         if static:
             raise ConversionError(f"{source}: the priors {', '.join(static)} are specialised for structures that are not in the file.")
         return [], []
-    lengthUnit = LENGTHS.get(lengthUnit) or float(lengthUnit)
     offsets = {table.name: 0 for table in tables}
     groups, places = [], []
     for number, item in enumerate(items):

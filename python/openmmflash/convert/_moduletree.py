@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
 from ._report import OriginalUnavailable
 from ._torchfile import SparseTensor, Stub
 
@@ -44,7 +44,27 @@ def toArray(value):
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
         return value.numpy()
+    if not isinstance(value, (np.ndarray, np.generic, bool, int, float)):
+        raise ConversionError(f"There is {shown(value)} where a tensor or a number should be.")
     return np.asarray(value)
+
+
+def number(value, what):
+    """A stored number as float. @raises ConversionError for anything else"""
+    if hasattr(value, "detach") or isinstance(value, np.ndarray):
+        value = toArray(value)
+        value = value.reshape(()).item() if value.size == 1 else value
+    if not isinstance(value, (int, float, np.number)):
+        raise ConversionError(f"{what} is {shown(value)}; a number is needed.")
+    return float(value)
+
+
+def namedTensors(tensors, where):
+    """A state dict as it is. @raises ConversionError unless all its keys are text"""
+    for name in tensors:
+        if not isinstance(name, str):
+            raise ConversionError(f"{where}: a tensor is called {shown(name)}; names are text.")
+    return tensors
 
 
 def children(module):
@@ -108,7 +128,7 @@ class State:
     """Tensors by name, each to be taken or dropped exactly once or more; `finish` raises for any that nobody asked for."""
 
     def __init__(self, tensors, where):
-        self.tensors = {str(name): toArray(value) for name, value in tensors.items()}
+        self.tensors = {name: toArray(value) for name, value in namedTensors(tensors, where).items()}
         self.where = where
         self.used = set()
 

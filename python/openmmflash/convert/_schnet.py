@@ -4,28 +4,15 @@
 
 import math
 import os
-import tempfile
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._errors import ConversionError
-from ._moduletree import OriginalUnavailable, foldActivations
-from ._report import ConversionReport, compare, evaluate
+from ._moduletree import foldActivations
+from ._report import ConversionReport, OriginalUnavailable, compare, evaluate, originalsFailure
+from ._torchfile import isTorchFile, loadTorchFile
 from ._writer import modelBytes, writeFileAtomically
-
-LENGTH_UNITS = ("nm", "angstrom", "bohr")
-ENERGY_UNITS = ("kJ/mol", "kcal/mol", "eV", "hartree")
-ALIASES = {  # as users write them
-    "A": "angstrom",
-    "Angstrom": "angstrom",
-    "Ang": "angstrom",
-    "Bohr": "bohr",
-    "a0": "bohr",
-    "Hartree": "hartree",
-    "Ha": "hartree",
-    "kcal": "kcal/mol",
-}
 
 
 @dataclass
@@ -63,6 +50,19 @@ def sourceList(source):
     return sources
 
 
+def openSource(source, where, advice):
+    """(what a source holds, what to call it): a file of torch.save is read, anything else is taken as it is and called `where`.
+
+    advice : str
+        What to save, for the error about a file of another kind.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return source, where
+    if not isTorchFile(source):
+        raise ConversionError(f"{source} is not a file of torch.save. {advice}")
+    return loadTorchFile(source), os.path.basename(os.fspath(source))
+
+
 def makeBlock(filterLayers, filterActivation, inputWeight, outputLayers, outputActivation):
     """One interaction block: filter W1 b1, W2 b2; input A; output B b, D d, with the activations' constants absorbed."""
     return {
@@ -91,33 +91,6 @@ def scaleOutput(layers, scale, shift):
     if shift != 0.0:
         bias = np.full(len(weight), shift) if bias is None else np.asarray(bias, np.float64) + shift
     return [*layers[:-1], (weight, bias)]
-
-
-def readUnit(value, names, option, missing=None):
-    """A unit as the file has it: one of `names`, or a positive number as text. @param missing the error where the option is None"""
-    if value is None and missing:
-        raise ConversionError(missing)
-    text = ALIASES.get(value, value) if isinstance(value, str) else None
-    if text in names:
-        return text
-    base = "nm" if option == "lengthUnit" else "kJ/mol"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        allowed = f"{', '.join(names)}, or " if names else ""
-        raise ConversionError(f"{option} is {value!r}; it must be {allowed}a positive number: {base} per unit.")
-    return repr(number)
-
-
-def statedUnits(lengthUnit, energyUnit, dialect):
-    """(length unit, energy unit) of a dialect whose models do not say them: the user must."""
-    texts = []
-    for key, value, names in (("lengthUnit", lengthUnit, LENGTH_UNITS), ("energyUnit", energyUnit, ENERGY_UNITS)):
-        missing = f"A {dialect} model does not say its units: give {key}=, one of {', '.join(names)} or a number, as in its training data."
-        texts.append(readUnit(value, names, key, missing))
-    return tuple(texts)
 
 
 def elementTypes(count, known=None):
@@ -276,7 +249,7 @@ def networksToModel(networks, types, lengthUnit, energyUnit, name, **texts):
     return metadata, tensors
 
 
-def convertNetworks(networks, units, output, kind, originals, check, types=None, name=None, **texts):
+def convertNetworks(networks, units, output, kind, package, originals, check, types=None, name=None, **texts):
     """Assemble, compare with the originals, write.
 
     Parameters
@@ -287,9 +260,11 @@ def convertNetworks(networks, units, output, kind, originals, check, types=None,
     output : path
     kind : str
         What the file is made from.
+    package : str
+        What to call the originals.
     originals : callable
-        Returns the package's name and one function per network, (types [n], positions [n, 3]) -> (energy, forces [n, 3]) in the model's
-        units and in double precision; raises OriginalUnavailable.
+        Returns one function per network, (types [n], positions [n, 3]) -> (energy, forces [n, 3]) in the model's units and in double
+        precision; raises OriginalUnavailable.
     check : bool
     types : list, optional
         Instead of the elements.
@@ -305,7 +280,7 @@ def convertNetworks(networks, units, output, kind, originals, check, types=None,
     Raises
     ------
     ConversionError
-        The model differs from the original; nothing is written then.
+        The model differs from the original, or the original fails; nothing is written then.
     """
     known = None if networks[0].typeEnergies is None else len(networks[0].typeEnergies)
     types = readTypes(types, len(networks[0].embedding), known)
@@ -314,33 +289,26 @@ def convertNetworks(networks, units, output, kind, originals, check, types=None,
     report = ConversionReport(os.fspath(output), kind)
     report.notes += dict.fromkeys(note for network in networks for note in network.notes)
     if check:
-        try:
-            _check(report, data, types, networks[0].cutoff, *originals())
-        except OriginalUnavailable as reason:
-            report.check = f"not compared with the original: {reason}"
+        _check(report, data, types, networks[0].cutoff, package, originals)
     writeFileAtomically(output, data)
     return report
 
 
-def _check(report, data, types, cutoff, package, functions):
+def _check(report, data, types, cutoff, package, originals):
     from openmmflash import FlashModel
 
     model = FlashModel.fromBytes(data)
     length, energy = model.getLengthUnit(), model.getEnergyUnit()
     kinds, positions = checkStructure(types, cutoff)
     try:
-        results = [function(kinds, positions) for function in functions]
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ConversionError(
-            f"{package} failed on the original, for the comparison: {error!r}. check=False converts without it."
-        ) from error
+        with originalsFailure(package):
+            results = [function(kinds, positions) for function in originals()]
+    except OriginalUnavailable as reason:
+        report.check = f"not compared with the original: {reason}"
+        return
     theirs = np.mean([result[0] for result in results]) * energy, np.mean([result[1] for result in results], axis=0) * energy / length
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.safetensors")
-        writeFileAtomically(path, data)
-        ours = evaluate(path, kinds, positions * length)
     # 1e-7 is far above rounding in double precision and far below what any wrong constant gives.
-    compare(report, f"{package} in double precision", ours, theirs, 1e-7)
+    compare(report, f"{package} in double precision", evaluate(data, kinds, positions * length), theirs, 1e-7)
 
 
 def importTorch():

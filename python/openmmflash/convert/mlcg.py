@@ -15,11 +15,12 @@ import numpy as np
 
 from ..structurefile import writeStructure
 from . import _mlcgpriors, _mlcgstructures
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
 from ._mlcgcheck import checkMlcg
-from ._moduletree import State, attribute, child, children, fullName, isModule, readActivation, stateOf
+from ._moduletree import State, attribute, child, children, fullName, isModule, namedTensors, readActivation, stateOf
 from ._report import ConversionReport
 from ._torchfile import loadTorchFile
+from ._units import ENERGIES, LENGTHS, readUnit
 from ._writer import modelBytes, writeFileAtomically
 
 RESIDUES = (
@@ -93,6 +94,8 @@ def convertMlcg(
     """
     if repulsion not in ("pair", "terms"):
         raise ConversionError(f"repulsion is {repulsion!r}; allowed are 'pair' and 'terms'.")
+    lengthUnit, energyUnit = readUnit(lengthUnit, LENGTHS, "lengthUnit"), readUnit(energyUnit, ENERGIES, "energyUnit")
+    length = LENGTHS.get(lengthUnit) or float(lengthUnit)
     parts = _Parts()
     for wanted, given in (("model", source), ("priors", priors), ("structures", structures)):
         if given is not None:
@@ -114,7 +117,7 @@ def convertMlcg(
     if sigma is not None:
         hyperparameters["repulsion"] = {"exponent": 6, "cutoff": None}
         tensors["repulsion.sigma"] = sigma.values
-    molecules, places = _mlcgstructures.readStructures(parts.structures, tables, sigma, lengthUnit, massUnit, parts.structureSource, notes)
+    molecules, places = _mlcgstructures.readStructures(parts.structures, tables, sigma, length, massUnit, parts.structureSource, notes)
     types = typeTable(len(tensors["members.0.embedding"]), mapping, tables, sigma, molecules, notes)
     for table in tables:
         tensors[f"priors.{table.name}.types"] = table.types.astype(np.int32)
@@ -126,8 +129,8 @@ def convertMlcg(
     metadata = {
         "architecture": "schnet",
         "name": name or os.path.basename(stem),
-        "length_unit": str(lengthUnit),
-        "energy_unit": str(energyUnit),
+        "length_unit": lengthUnit,
+        "energy_unit": energyUnit,
         "types": types,
         "hyperparameters": hyperparameters,
         "citation": citation,
@@ -211,6 +214,8 @@ class _Parts:
 
     @staticmethod
     def _insert(place, name, module, path):
+        if not isinstance(name, str):
+            raise ConversionError(f"{path}: a model is called {shown(name)}; names are text.")
         if name in place:
             raise ConversionError(f"{path}: there are two models named {name!r}. Give priors only once.")
         place[name] = module
@@ -223,7 +228,7 @@ def shortName(value):
 
 
 def _listed(names):
-    names = [str(name) for name in names]
+    names = [name if isinstance(name, str) else shown(name) for name in names]
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
@@ -244,7 +249,7 @@ def _roots(loaded):
             return []
         prefixes = ("model._orig_mod.", "model.")  # a compiled model's names have the first
         values = {}
-        for key, value in loaded["state_dict"].items():
+        for key, value in namedTensors(loaded["state_dict"], "The checkpoint").items():
             for prefix in prefixes:
                 if key.startswith(prefix):
                     values[key[len(prefix) :]] = value
@@ -314,7 +319,7 @@ def convertNetwork(network, where):
         _require(conv, ("CFConv",), at)
         aggregation = attribute(conv, "aggr", at)
         if aggregation not in ("add", "sum"):
-            raise ConversionError(f"{at}: the aggregation is {aggregation!r}; only sums are supported.")
+            raise ConversionError(f"{at}: the aggregation is {shown(aggregation)}; only sums are supported.")
         envelopes.add(_envelope(child(conv, "cutoff", at), cutoff, at))
         first, last, found = _perceptron(child(conv, "filter_network", at), state, f"{prefix}.conv.filter_network", at)
         if len(found) != 1:

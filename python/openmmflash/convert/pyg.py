@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: MIT
 """PyTorch Geometric's SchNet (torch_geometric.nn.models.SchNet), live, saved as a whole, or as a state dict."""
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 
 from . import _schnet as common
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
 from ._moduletree import (
     FLOAT32_LN2,
     State,
@@ -25,7 +24,7 @@ from ._moduletree import (
     revive,
     stateOf,
 )
-from ._torchfile import isTorchFile, loadTorchFile
+from ._units import statedUnits
 
 PACKAGE = "torch_geometric.nn.models.schnet"
 MODEL = f"{PACKAGE}.SchNet"
@@ -95,33 +94,25 @@ def convertPyG(
         A part that the model format cannot express, by name (dipole, readout='mean', ...); a tensor that nothing uses; units or cutoff
         missing; a difference from the original.
     """
-    units = common.statedUnits(lengthUnit, energyUnit, "PyG")
+    units = statedUnits(lengthUnit, energyUnit, "PyG")
     options = {"cutoff": cutoff, "mean": mean, "std": std, "scale": scale}
-    sources = common.sourceList(source)
-    loaded = [_load(entry, options) for entry in sources]
-    networks = [readNetwork(settings, tensors, where) for _, settings, tensors, where in loaded]
-    kind = f"PyTorch Geometric's SchNet: {', '.join(where for _, _, _, where in loaded)}"
+    loaded = [_load(entry, options) for entry in common.sourceList(source)]
+    networks = [readNetwork(*entry[1:]) for entry in loaded]
+    kind = f"PyTorch Geometric's SchNet: {', '.join(entry[-1] for entry in loaded)}"
     texts = {"types": types, "name": name, "description": description, "citation": citation, "license": license}
-
-    def originals():
-        return "PyTorch Geometric", [_original(module, settings, tensors) for module, settings, tensors, _ in loaded]
-
-    return common.convertNetworks(networks, units, output, kind, originals, check, **texts)
+    return common.convertNetworks(
+        networks, units, output, kind, "PyTorch Geometric", lambda: [_original(*entry[:-1]) for entry in loaded], check, **texts
+    )
 
 
 def _load(source, options):
     """(module or None, settings, tensors, where)."""
-    where = "PyG SchNet"
-    if isinstance(source, (str, os.PathLike)):
-        where = os.path.basename(os.fspath(source))
-        if not isTorchFile(source):
-            raise ConversionError(f"{source} is not a file of torch.save. Save PyG's SchNet, or its state_dict(), with torch.save.")
-        source = loadTorchFile(source)
+    source, where = common.openSource(source, "PyG SchNet", "Save PyG's SchNet, or its state_dict(), with torch.save.")
     if isinstance(source, Mapping):
         if not (source and all(isTensor(value) for value in source.values())):
             raise ConversionError(
                 f"{where} is a dict, but not one of tensors only: a state_dict of PyG's SchNet is needed "
-                f"({', '.join(map(str, list(source)[:6]))})."
+                f"({', '.join(map(shown, list(source)[:6]))})."
             )
         return None, _settingsOfOptions(options, source, where), dict(source), where
     if not isModule(source):
@@ -216,7 +207,7 @@ def _settingsOfModule(module, where):
         if value is not None:
             array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
             if array.size != 1 or array.dtype.kind not in "fiu":
-                raise ConversionError(f"{where}: {name} is {value!r}; one number is needed.")
+                raise ConversionError(f"{where}: {name} is {shown(value)}; one number is needed.")
             settings[name] = float(array.reshape(()))
     return {**settings, "cutoff": cutoff, "coeff": float(attribute(smearing, "coeff", where)), "activation": read[0], "notes": notes}
 
@@ -245,6 +236,8 @@ def readNetwork(settings, tensors, where="PyG SchNet"):
     if settings["mean"] is not None and settings["std"] is not None:  # PyG applies neither without the other
         std, mean = float(settings["std"]), float(settings["mean"])
     atomref = state.optional("atomref.weight", (None, 1))
+    if atomref is None and "initial_atomref" in state:
+        raise ConversionError(f"{where}: tensor 'atomref.weight' is missing; there is 'initial_atomref', what it was before training.")
     state.drop("initial_atomref")  # what atomref was initialised with
     embedding = state.take("embedding.weight", (None, None))
     state.finish()
@@ -274,10 +267,12 @@ def _original(module, settings, tensors):
         blocks = len({name.split(".")[1] for name in tensors if name.startswith("interactions.")})
         filters = tensors["interactions.0.conv.lin1.weight"].shape[0] if blocks else 1
         sizes = (tensors["embedding.weight"].shape[1], filters, blocks, len(tensors["distance_expansion.offset"]))
-        if tensors["embedding.weight"].shape[0] != 100:
-            raise common.OriginalUnavailable(f"PyG's SchNet has an embedding of 100 rows, this one {tensors['embedding.weight'].shape[0]}")
-        atomref = torch.zeros(100, 1) if "atomref.weight" in tensors else None
+        atomref = torch.zeros(tensors["atomref.weight"].shape) if "atomref.weight" in tensors else None
         module = SchNet(*sizes, settings["cutoff"], mean=settings["mean"], std=settings["std"], atomref=atomref)
+        rows, hidden = tensors["embedding.weight"].shape
+        module.embedding = torch.nn.Embedding(rows, hidden)  # PyG's own has 100 rows
+        if atomref is not None:
+            module.atomref = torch.nn.Embedding(*atomref.shape)
         module.scale = settings["scale"]
     live = revive(torch, module, tensors, "torch_geometric", CLASSES)
 

@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: MIT
 """SchNetPack 2 potentials with the SchNet representation (Schuett et al., J. Chem. Phys. 158, 144801, 2023), live or saved."""
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
 
 from . import _schnet as common
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
 from ._moduletree import (
     State,
     attribute,
@@ -17,12 +16,13 @@ from ._moduletree import (
     foldActivations,
     fullName,
     isModule,
+    namedTensors,
     readActivation,
     requireType,
     revive,
     stateOf,
 )
-from ._torchfile import isTorchFile, loadTorchFile
+from ._units import statedUnits
 
 MODEL = "schnetpack.model.base.NeuralNetworkPotential"
 TASK = "schnetpack.task.AtomisticTask"
@@ -99,29 +99,19 @@ def convertSchNetPack(
     ConversionError
         A part that the model format cannot express, by name; a tensor that nothing uses; units missing; a difference from the original.
     """
-    units = common.statedUnits(lengthUnit, energyUnit, "SchNetPack")
-    sources = common.sourceList(source)
-    loaded = [_load(entry) for entry in sources]
+    units = statedUnits(lengthUnit, energyUnit, "SchNetPack")
+    loaded = [_load(entry) for entry in common.sourceList(source)]
     networks = [readNetwork(module, state, energyKey, where) for module, state, where in loaded]
     kind = f"SchNetPack {_plain(loaded[0][0], 'spk_version', '2')}: {', '.join(where for _, _, where in loaded)}"
     texts = {"types": types, "name": name, "description": description, "citation": citation, "license": license}
-
-    def originals():
-        return "SchNetPack", [_original(module, tensors, energyKey) for module, tensors, _ in loaded]
-
-    return common.convertNetworks(networks, units, output, kind, originals, check, **texts)
+    return common.convertNetworks(
+        networks, units, output, kind, "SchNetPack", lambda: [_original(*entry[:-1], energyKey) for entry in loaded], check, **texts
+    )
 
 
 def _load(source):
     """(potential, tensors, where) of a source; the tensors are a checkpoint's own where it has them."""
-    where = "SchNetPack model"
-    if isinstance(source, (str, os.PathLike)):
-        where = os.path.basename(os.fspath(source))
-        if not isTorchFile(source):
-            raise ConversionError(
-                f"{source} is not a file of torch.save. A SchNetPack model is saved as a whole, usually named best_model."
-            )
-        source = loadTorchFile(source)
+    source, where = common.openSource(source, "SchNetPack model", "A SchNetPack model is saved as a whole, usually named best_model.")
     if isinstance(source, Mapping):
         hyper = source.get("hyper_parameters")
         if not (isinstance(hyper, Mapping) and isModule(hyper.get("model")) and isinstance(source.get("state_dict"), Mapping)):
@@ -130,14 +120,15 @@ def _load(source):
                 "outputs: give the saved model (best_model), the checkpoint of an AtomisticTask, or the live model."
             )
         module = hyper["model"]
-        tensors = stateOf(module)
-        for key, value in source["state_dict"].items():
-            # `outputs.` are the losses and metrics of the training task.
-            if not key.startswith("outputs."):
-                if not key.startswith("model.") or key[len("model.") :] not in tensors:
-                    raise ConversionError(f"{where}: the state_dict has '{key}', which the model in hyper_parameters does not have.")
-                tensors[key[len("model.") :]] = value
-        return module, tensors, where
+        # `outputs.` are the losses and metrics of the training task.
+        trained = {key: value for key, value in namedTensors(source["state_dict"], where).items() if not key.startswith("outputs.")}
+        # The module was saved before training: of its own tensors none may stay.
+        wanted = {f"model.{key}" for key in stateOf(module)}
+        for text, keys in (("has", set(trained) - wanted), ("lacks", wanted - set(trained))):
+            if keys:
+                names = ", ".join(f"'{key}'" for key in sorted(keys)[:6])
+                raise ConversionError(f"{where}: the state_dict {text} {names}, unlike the model in hyper_parameters ({len(keys)} keys).")
+        return module, {key[len("model.") :]: value for key, value in trained.items()}, where
     if isModule(source) and fullName(source) == TASK:
         source = child(source, "model", where)
     if not isModule(source):
@@ -188,7 +179,7 @@ def readNetwork(module, tensors, energyKey=None, where="SchNetPack model"):
     readout, readoutActivations = _readDense(_sequence(head, "outnet", where), state, f"output_modules.{position}.outnet", where)
     if attribute(head, "aggregation_mode", where) != "sum":
         raise ConversionError(
-            f"{where}: Atomwise has aggregation_mode={attribute(head, 'aggregation_mode', where)!r}; an energy is a sum ('sum')."
+            f"{where}: Atomwise has aggregation_mode={shown(attribute(head, 'aggregation_mode', where))}; an energy is a sum ('sum')."
         )
     if len(readout[-1][0]) != 1:
         raise ConversionError(f"{where}: Atomwise has n_out={len(readout[-1][0])}; an energy has one output.")
@@ -318,15 +309,15 @@ def _findEnergy(modules, energyKey, where):
     keys = {name: attribute(module, "output_key", where, fullName(module)) for name, module in heads.items()}
     if energyKey is None:
         if len(heads) != 1:
-            shown = ", ".join(f"'{keys[name]}' ({fullName(module)})" for name, module in heads.items()) or "none"
+            there = ", ".join(f"{shown(keys[name])} ({fullName(module)})" for name, module in heads.items()) or "none"
             raise ConversionError(
-                f"{where}: the outputs are {shown}; give energyKey= to say which Atomwise is the energy. The others are left out then."
+                f"{where}: the outputs are {there}; give energyKey=NAME to say which Atomwise is the energy. The others are left out then."
             )
         energyKey = next(iter(keys.values()))
     found = [name for name in heads if keys[name] == energyKey]
     if len(found) != 1:
         raise ConversionError(
-            f"{where}: energyKey is {energyKey!r}; the model's outputs are {', '.join(map(repr, keys.values())) or 'none'}."
+            f"{where}: energyKey is {energyKey!r}; the model's outputs are {', '.join(map(shown, keys.values())) or 'none'}."
         )
     requireType(heads[found[0]], (ATOMWISE,), f"{where}: the output '{energyKey}'", "the model format has a sum of atomic energies")
     return energyKey, found[0], [(name, f"{keys[name]} ({fullName(heads[name])})") for name in heads if name != found[0]]

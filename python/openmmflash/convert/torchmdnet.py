@@ -4,14 +4,13 @@
 
 import contextlib
 import io
-import os
 import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from . import _schnet as common
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
 from ._moduletree import (
     FLOAT32_LN2,
     Activation,
@@ -23,13 +22,15 @@ from ._moduletree import (
     foldActivations,
     fullName,
     isModule,
+    namedTensors,
+    number,
     offsetSoftplus,
     readActivation,
     requireType,
     revive,
     stateOf,
 )
-from ._torchfile import isTorchFile, loadTorchFile
+from ._units import ENERGIES, LENGTHS, readUnit
 
 MODEL = "torchmdnet.models.model.TorchMD_Net"
 TASK = "torchmdnet.module.LNNP"
@@ -58,7 +59,7 @@ def recognises(source):
     """Whether a loaded file or live object is a TorchMD-Net model or a checkpoint of one."""
     if isinstance(source, Mapping):
         state = source.get("state_dict")
-        return isinstance(state, Mapping) and any(str(key).startswith("model.representation_model.") for key in state)
+        return isinstance(state, Mapping) and any(isinstance(key, str) and key.startswith("model.representation_model.") for key in state)
     return isModule(source) and fullName(source).startswith("torchmdnet.")
 
 
@@ -116,39 +117,31 @@ def convertTorchMDNet(
     if energyScale is not None and energyUnit is not None:
         raise ConversionError(f"energyScale={energyScale!r} and energyUnit={energyUnit!r} say the same thing; give one of them.")
     if energyScale is None:
-        energyUnit = common.readUnit("eV" if energyUnit is None else energyUnit, common.ENERGY_UNITS, "energyUnit")
+        energyUnit = readUnit("eV" if energyUnit is None else energyUnit, ENERGIES, "energyUnit")
     else:
-        energyUnit = common.readUnit(energyScale, (), "energyScale")
-    units = common.readUnit(lengthUnit, common.LENGTH_UNITS, "lengthUnit"), energyUnit
+        energyUnit = readUnit(energyScale, (), "energyScale")
+    units = readUnit(lengthUnit, LENGTHS, "lengthUnit"), energyUnit
     options = {"referenceEnergies": referenceEnergies, "ignoreBox": ignoreBox}
-    sources = common.sourceList(source)
-    loaded = [_load(entry, options) for entry in sources]
-    networks = [readNetwork(settings, tensors, where) for _, settings, tensors, where in loaded]
-    kind = f"TorchMD-Net's graph network: {', '.join(where for _, _, _, where in loaded)}"
+    loaded = [_load(entry, options) for entry in common.sourceList(source)]
+    networks = [readNetwork(*entry[1:]) for entry in loaded]
+    kind = f"TorchMD-Net's graph network: {', '.join(entry[-1] for entry in loaded)}"
     texts = {"types": types, "name": name, "description": description, "citation": citation, "license": license}
-
-    def originals():
-        return "TorchMD-Net", [_original(module, settings, tensors) for module, settings, tensors, _ in loaded]
-
-    return common.convertNetworks(networks, units, output, kind, originals, check, **texts)
+    return common.convertNetworks(
+        networks, units, output, kind, "TorchMD-Net", lambda: [_original(*entry[:-1]) for entry in loaded], check, **texts
+    )
 
 
 def _load(source, options):
     """(module or hyperparameters, settings, tensors, where)."""
-    where = "TorchMD-Net model"
-    if isinstance(source, (str, os.PathLike)):
-        where = os.path.basename(os.fspath(source))
-        if not isTorchFile(source):
-            raise ConversionError(f"{source} is not a file of torch.save. A TorchMD-Net model is a Lightning checkpoint (.ckpt).")
-        source = loadTorchFile(source)
+    source, where = common.openSource(source, "TorchMD-Net model", "A TorchMD-Net model is a Lightning checkpoint (.ckpt).")
     if isinstance(source, Mapping):
         hyper, stored = source.get("hyper_parameters"), source.get("state_dict")
         if not isinstance(hyper, Mapping) or not isinstance(stored, Mapping):
             raise ConversionError(
                 f"{where} has no hyper_parameters beside its tensors; a checkpoint of TorchMD-Net (.ckpt) has both. It has: "
-                f"{', '.join(map(str, list(source)[:8]))}."
+                f"{', '.join(map(shown, list(source)[:8]))}."
             )
-        tensors = {_currentName(str(key)): value for key, value in stored.items()}
+        tensors = {_currentName(key): value for key, value in namedTensors(stored, where).items()}
         return dict(hyper), _settingsOfCheckpoint(hyper, options, where), tensors, where
     if isModule(source) and fullName(source) == TASK:
         source = child(source, "model", where)
@@ -174,21 +167,22 @@ def _settingsOfCheckpoint(hyper, options, where):
         raise ConversionError(f"{where}: hyper_parameters lack '{key}', which the conversion needs.")
 
     if value("model") != "graph-network":
-        raise ConversionError(f"{where} is the architecture {value('model')!r}: {ONLY}.")
+        raise ConversionError(f"{where} is the architecture {shown(value('model'))}: {ONLY}.")
     if value("output_model", "Scalar") != "Scalar":
-        raise ConversionError(f"{where}: output_model is {value('output_model')!r}; only 'Scalar' is an energy that can be converted.")
-    if value("atom_filter", -1) > -1:
+        raise ConversionError(f"{where}: output_model is {shown(value('output_model'))}; only 'Scalar' is an energy that can be converted.")
+    if number(value("atom_filter", -1), f"{where}: atom_filter") > -1:
         raise ConversionError(
-            f"{where}: atom_filter is {value('atom_filter')}: leaving atoms out of the sum cannot be converted; -1 (none) is allowed."
+            f"{where}: atom_filter is {shown(value('atom_filter'))}: atoms cannot be left out of the sum; -1 (none) is allowed."
         )
-    if value("activation") not in ACTIVATIONS:
-        raise ConversionError(f"{where}: activation is {value('activation')!r}; it must be one of {', '.join(ACTIVATIONS)}.")
+    if value("activation") not in list(ACTIVATIONS):  # a list: what has no hash may stand here
+        raise ConversionError(f"{where}: activation is {shown(value('activation'))}; it must be one of {', '.join(ACTIVATIONS)}.")
     priors = [(name, bool(arguments.get("enable", True))) for name, arguments in _priorsOf(hyper, where)]
     return _settings(
         options,
         where,
         lower=value("cutoff_lower"),
         upper=value("cutoff_upper"),
+        blocks=hyper.get("num_layers"),
         aggr=value("aggr", "add"),
         reduce=value("reduce_op", "sum"),
         basis=value("rbf_type"),
@@ -205,9 +199,9 @@ def _priorsOf(hyper, where):
     priors = []
     for entry in stated if isinstance(stated, (list, tuple)) else [stated]:
         if isinstance(entry, Mapping):
-            priors += [(str(name), arguments or {}) for name, arguments in entry.items()]
+            priors += [(name, arguments or {}) for name, arguments in entry.items()]
         else:
-            priors.append((str(entry), {}))
+            priors.append((entry, {}))
     arguments = hyper.get("prior_args")
     if arguments:
         arguments = arguments if isinstance(arguments, (list, tuple)) else [arguments]
@@ -216,7 +210,7 @@ def _priorsOf(hyper, where):
         priors = [(name, own or {}) for (name, _), own in zip(priors, arguments)]
     for name, own in priors:
         if not isinstance(own, Mapping):
-            raise ConversionError(f"{where}: the arguments of the prior {name} are {own!r}; a dict is needed.")
+            raise ConversionError(f"{where}: the arguments of the prior {shown(name)} are {shown(own)}; a dict is needed.")
     return priors
 
 
@@ -266,6 +260,7 @@ def _settingsOfModule(module, options, where):
         where,
         lower=lower,
         upper=upper,
+        blocks=len(children(child(representation, "interactions", where))),
         aggr=attribute(representation, "aggr", where),
         reduce=attribute(output, "reduce_op", where, "sum"),
         basis=kinds[fullName(basis)],
@@ -278,19 +273,21 @@ def _settingsOfModule(module, options, where):
 
 def _settings(options, where, **settings):
     """Check what both kinds of source state."""
-    lower, upper = settings["lower"], settings["upper"] = float(settings["lower"]), float(settings["upper"])
+    lower, upper = (number(settings[key], f"{where}: cutoff_{key}") for key in ("lower", "upper"))
+    settings |= {"lower": lower, "upper": upper}
     if not 0 <= lower < upper < np.inf:
         raise ConversionError(f"{where}: the cutoffs are {lower} and {upper}; 0 <= cutoff_lower < cutoff_upper is needed.")
     if settings["aggr"] != "add":
-        raise ConversionError(f"{where}: aggr is {settings['aggr']!r}; messages can only be summed ('add').")
+        raise ConversionError(f"{where}: aggr is {shown(settings['aggr'])}; messages can only be summed ('add').")
     if settings["reduce"] not in ("sum", "add"):
-        raise ConversionError(f"{where}: reduce_op is {settings['reduce']!r}; an energy is a sum over atoms ('sum', 'add').")
+        raise ConversionError(f"{where}: reduce_op is {shown(settings['reduce'])}; an energy is a sum over atoms ('sum', 'add').")
     if settings["basis"] not in ("gauss", "expnorm"):
-        raise ConversionError(f"{where}: rbf_type is {settings['basis']!r}; 'gauss' and 'expnorm' can be converted.")
+        raise ConversionError(f"{where}: rbf_type is {shown(settings['basis'])}; 'gauss' and 'expnorm' can be converted.")
     for name, _ in settings["priors"]:
         if name not in ATOMREFS:
+            named = name if isinstance(name, str) else shown(name)
             raise ConversionError(
-                f"{where}: the prior {name} cannot be converted: it is a pair potential of its own form. Supported: {', '.join(ATOMREFS)}."
+                f"{where}: the prior {named} cannot be converted: it is a pair potential of its own form. Supported: {', '.join(ATOMREFS)}."
             )
     settings["referenceEnergies"], settings["ignoreBox"] = bool(options.get("referenceEnergies")), bool(options.get("ignoreBox"))
     return settings
@@ -343,6 +340,8 @@ def readNetwork(settings, tensors, where="TorchMD-Net model"):
                 state.same(f"{own}conv.net.{layer}.{kind}", f"{own}mlp.{layer}.{kind}")
         outputs = [state.linear(f"{own}conv.lin2"), state.linear(f"{own}lin")]
         blocks.append(common.makeBlock(filters, f, state.take(f"{own}conv.lin1.weight", (None, None)), outputs, f))
+    if len(blocks) != settings["blocks"]:
+        raise ConversionError(f"{where}: there are tensors of {len(blocks)} interaction blocks; the model has {shown(settings['blocks'])}.")
     readout = []
     while f"output_model.output_network.layers.{2 * len(readout)}.weight" in state:
         readout.append(state.linear(f"output_model.output_network.layers.{2 * len(readout)}"))
@@ -350,8 +349,7 @@ def readNetwork(settings, tensors, where="TorchMD-Net model"):
         raise ConversionError(f"{where}: there is no tensor 'output_model.output_network.layers.0.weight'; the readout is missing.")
     readout = foldActivations(readout, [settings["readoutActivation"]] * (len(readout) - 1))
     # Per atom std times the network, then the atomic energies; the mean once per molecule, after the sum over atoms.
-    std = state.scalar("std") if "std" in state else 1.0
-    mean = state.scalar("mean") if "mean" in state else 0.0
+    std, mean = state.scalar("std"), state.scalar("mean")
     energies = _readPriors(settings, state, where, notes)
     state.finish()
     return common.SchNetNetwork(
@@ -397,12 +395,7 @@ def _original(source, settings, tensors):
     except ImportError as error:
         raise OriginalUnavailable(f"torchmdnet cannot be imported ({error})") from error
     if isinstance(source, dict):
-        try:
-            module = create_model({"static_shapes": False, "derivative": False, "atom_filter": -1, **source, "box_vecs": None})
-        except (KeyError, TypeError) as error:
-            raise OriginalUnavailable(
-                f"this version of torchmdnet does not make a model of the checkpoint's hyper_parameters ({error!r})"
-            ) from error
+        module = create_model({"static_shapes": False, "derivative": False, "atom_filter": -1, **source, "box_vecs": None})
     live = revive(torch, module, tensors, "torchmdnet", CLASSES)
     live.derivative = False
     for prior in live.prior_model or ():
