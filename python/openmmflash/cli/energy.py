@@ -18,10 +18,12 @@ from ._app import UserError, declare, platformOptions, say, structureOptions
 def command(model, structure, jsonFile, forcesFile, priors, platform, threads, **reading):
     """Evaluate MODEL on STRUCTURE: energy in kJ/mol, the members of an ensemble, forces on request.
 
-    The energy is that of the model and, for a coarse-grained model, of its priors; memberEnergies contain the priors, too, so that their
-    mean is the energy.
+    The energy is that of the network and, for a coarse-grained model, of its priors, the repulsion of pairs among them. In the JSON file
+    networkEnergy is what --no-priors gives, and networkEnergy and priorEnergy add up to energy; memberEnergies contain all priors, so
+    that their mean is the energy; groupEnergies contain, of the priors, the repulsion of pairs.
     """
     import json
+    import os
 
     import numpy as np
     import openmm
@@ -30,11 +32,15 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
     from .. import structure as structures
     from . import _inputs
     from ._isolated import AT_START, warnOfIsolatedAtoms
+    from ._outputs import checkWritable
     from ._platforms import choosePlatform
     from ._run import versions
 
-    for path in (jsonFile, forcesFile):
+    paths = [path for path in (jsonFile, forcesFile) if path is not None]
+    for path in paths:
         checkWritable(path)
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UserError(f"--json and --forces both write {jsonFile}. Give them different files.")
     inputs = _inputs.createInputs(model, structure, priors=priors, **reading)
     chosen, properties = choosePlatform(platform, threads)
     context = openmm.Context(inputs.system, openmm.VerletIntegrator(0.001), chosen, properties)
@@ -52,16 +58,17 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
     force = inputs.force
     members, groups = np.array(force.getMemberEnergies(context)), np.array(force.getGroupEnergies(context))
     deviations = np.array(force.getEnsembleDeviation(context))
-    network = float(groups.sum())
-    rest = energy - network  # the priors' part; exactly zero without them would be hidden by rounding
     used = inputs.model
-    hasPriors = priors and used.getNumPriors() > 0
+    hasPriors = priors and (used.getNumPriors() > 0 or used.hasPairPrior())
+    # Without priors the rest is zero; their difference would be rounding.
+    rest = energy - float(groups.sum()) if hasPriors else 0.0
+    network = networkEnergy(inputs, chosen, properties) if hasPriors else energy
     result = {
         "energy": energy,
-        "memberEnergies": [float(x) + (rest if hasPriors else 0.0) for x in members],
+        "memberEnergies": [float(x) + rest for x in members],
         "deviation": float(np.std(members, ddof=1)) if len(members) > 1 else 0.0,
-        "modelEnergy": network,
-        "priorEnergy": rest if hasPriors else 0.0,
+        "networkEnergy": network,
+        "priorEnergy": energy - network,
         "groups": [int(x) for x in force.getGroups()],
         "groupEnergies": groups.tolist(),
         "groupDeviations": deviations.tolist(),
@@ -79,7 +86,7 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
     say(f"Structure  {inputs.structure.numParticles} particles; box: {structures.describeBox(inputs.structure.box)}")
     say(f"Energy     {energy:.6f} kJ/mol")
     if hasPriors:
-        say(f"           {network:.6f} model, {rest:.6f} priors")
+        say(f"           {network:.6f} network, {energy - network:.6f} priors")
     if len(members) > 1:
         say(f"Members    mean of {len(members)}, standard deviation {result['deviation']:.6f} kJ/mol")
     if len(groups) > 1:
@@ -97,14 +104,18 @@ def command(model, structure, jsonFile, forcesFile, priors, platform, threads, *
         say(f"Wrote {jsonFile}")
 
 
-def checkWritable(path):
-    """Before the work, not after it."""
-    import os
+def networkEnergy(inputs, platform, properties):
+    """The energy of the network alone, without the pair prior and the other priors, kJ/mol."""
+    import copy
 
-    if path is None:
-        return
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise UserError(f"Cannot write {path}: there is no folder {folder}.")
-    if os.path.isdir(path):
-        raise UserError(f"Cannot write {path}: it is a folder.")
+    import openmm
+
+    system, force = openmm.System(), copy.deepcopy(inputs.force)
+    for _ in range(inputs.system.getNumParticles()):
+        system.addParticle(1.0)
+    system.setDefaultPeriodicBoxVectors(*inputs.system.getDefaultPeriodicBoxVectors())
+    force.setUsesPairPrior(False)
+    system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform, properties)
+    context.setPositions(inputs.positions)
+    return float(context.getState(energy=True).getPotentialEnergy()._value)
