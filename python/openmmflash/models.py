@@ -13,6 +13,7 @@ The first complete one is converted to a model file in the cache: $OPENMMFLASH_C
 
 import hashlib
 import importlib.util
+import numbers
 import os
 import sys
 from pathlib import Path
@@ -38,8 +39,9 @@ def loadModel(nameOrPath, members=None):
     nameOrPath : str or path
         `ani1x`, `ani1ccx`, `ani2x` (also written ANI-1x and so on), or the path of a model file. For a file that is called like a model,
         write ./ani1x.
-    members : sequence of int, optional
-        Of a named model, the ensemble members to use; [0] is the first network alone, [0, 1, 2] three of the eight.
+    members : iterable of int, optional
+        Of a named model, the ensemble members to use, numbered from 0 and none twice; [0] is the first network alone, [0, 1, 2] three of
+        the eight.
 
     Returns
     -------
@@ -49,6 +51,8 @@ def loadModel(nameOrPath, members=None):
     ------
     ModelNotFoundError
         The named model is not installed, or there is neither a file nor a model of this name.
+    ValueError
+        members is empty, has something other than different whole numbers from 0, more than the model has, or is given with a path.
     openmm.OpenMMException
         The file is not a model file; the message names what is wrong with it.
     """
@@ -57,6 +61,7 @@ def loadModel(nameOrPath, members=None):
 
 def findModel(nameOrPath, members=None):
     """The model file of a name or path, as a pathlib.Path; a named model is converted into the cache first. See loadModel."""
+    members = None if members is None else _checkedMembers(members)
     name = plainName(nameOrPath) if isinstance(nameOrPath, str) else None
     if name in NAMES:
         return _cached(name, members)
@@ -67,9 +72,24 @@ def findModel(nameOrPath, members=None):
         raise ModelNotFoundError(
             f"{path} is a folder, not a model file. If it holds a model, convert it: openmm-flash convert {path} -o model.safetensors"
         )
+    if not path.is_file():
+        raise ModelNotFoundError(f"{path} is not a regular file (a device or a pipe?); give a model file or a model's name.")
     if members is not None:
-        raise ValueError(f"members={list(members)} chooses networks of a named model; {path} is a file. Choose when converting it.")
+        raise ValueError(f"members={members} chooses networks of a named model; {path} is a file. Choose when converting it.")
     return path
+
+
+def _checkedMembers(members):
+    """A list of different ints from 0; the model's number of members is checked when it is converted."""
+    members = list(members)
+    if not members:
+        raise ValueError("members is empty: name at least one, or leave it out for all.")
+    for k in members:
+        if not isinstance(k, numbers.Integral) or isinstance(k, bool) or k < 0:
+            raise ValueError(f"members has {k!r}; members are whole numbers from 0.")
+    if len(set(members)) != len(members):
+        raise ValueError(f"members is {members}; each may be named once.")
+    return [int(k) for k in members]
 
 
 def plainName(name):
@@ -157,7 +177,7 @@ def _cached(name, members):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(source)} {len(content)}\n".encode())
         digest.update(content)
-    selection = "" if members is None else "".join(f"_{int(k)}" for k in members)
+    selection = "" if members is None else "".join(f"_{k}" for k in members)
     folder = cacheFolder()
     path = folder / f"{name}{selection}-{digest.hexdigest()[:16]}-v{FORMAT_VERSION}.{_CONVERTER_VERSION}.safetensors"
     if path.is_file():
@@ -166,8 +186,9 @@ def _cached(name, members):
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Written atomically: a second process that converts at the same time puts the same bytes in place.
-        report = convertTorchANI(source, path, members=members, name=name + selection)
+        # Written atomically: a second process that converts at the same time puts the same bytes in place. No check: it would import torch
+        # into the user's process; `openmm-flash convert` has it.
+        report = convertTorchANI(source, path, check=False, members=members, name=name + selection)
     except OSError as error:
         raise type(error)(
             f"Cannot write the converted model to {folder} ({error}). Set OPENMMFLASH_CACHE to a folder that can be written."

@@ -100,6 +100,10 @@ def loadStructure(path, frame=None):
         raise StructureError(f"There is no structure file {path}.")
     if os.path.isdir(path):
         raise StructureError(f"{path} is a folder; give a structure file (PDB, PDBx/mmCIF, extended XYZ or npz).")
+    if not os.path.isfile(path):
+        raise StructureError(
+            f"{path} is not a regular file (a device or a pipe?); give a structure file (PDB, PDBx/mmCIF, extended XYZ or npz)."
+        )
     if os.path.getsize(path) == 0:
         raise StructureError(f"The structure file {path} is empty.")
     kind = detectFormat(path)

@@ -161,13 +161,14 @@ def test_energy_with_and_without_priors(invoke):
     chain = small_models.beadChain()
     r = np.linalg.norm(np.diff(chain.positions * 10, axis=0), axis=1)
     bonds = 4.184 * float(np.sum(20 * (r - 3.9) ** 2))  # all bonds are between an A and a B
-    assert result["priorEnergy"] == pytest.approx(bonds, abs=1e-6)
-    assert result["energy"] == pytest.approx(result["modelEnergy"] + bonds, abs=1e-6)
     i, j = np.triu_indices(6, 3)  # bonds and angles are excluded
     sigma = np.array([[3.0, 3.2], [3.2, 3.5]])[i % 2, j % 2]
     repulsion = 4.184 * float(np.sum((sigma / np.linalg.norm(chain.positions[i] - chain.positions[j], axis=1) / 10) ** 6))
     invoke("energy", "beads.safetensors", "chain.npz", "--no-priors", "--json", "e.json")
-    assert energyOf()["energy"] == pytest.approx(result["modelEnergy"] - repulsion, abs=1e-6)
+    assert result["priorEnergy"] == pytest.approx(bonds + repulsion, abs=1e-6)
+    assert result["energy"] == pytest.approx(result["networkEnergy"] + result["priorEnergy"], abs=1e-9)
+    assert energyOf()["energy"] == energyOf()["networkEnergy"] == pytest.approx(result["networkEnergy"], abs=1e-9)
+    assert energyOf()["priorEnergy"] == 0 and np.mean(result["memberEnergies"]) == pytest.approx(result["energy"], abs=1e-9)
     output = invoke("check", "beads.safetensors", "boxchain.npz", "--no-priors", "--coordinates", 6, "--nve-steps", 0)
     assert "PASS  order of the particles" in output and ", 0 failed" in output
 
@@ -374,6 +375,13 @@ WRONG = [
     (("energy", "ani.safetensors", "nma.pdb", "--frame", "7"), "no frame 7; it has 1"),
     (("energy", "ani.safetensors", "nma.pdb", "--json", "no/such/e.json"), "no folder"),
     (("energy", "ani.safetensors", "nma.pdb", "--forces", "."), "is a folder"),
+    (("energy", "ani.safetensors", "nma.pdb", "--json", "e.json", "--forces", "./e.json"), "different files"),
+    (("energy", "/dev/zero", "nma.pdb"), "not a regular file"),
+    (("energy", "ani.safetensors", "/dev/zero"), "not a regular file"),
+    (("energy", "ani.safetensors", ""), "'STRUCTURE' is empty"),
+    (("energy", "", "nma.pdb"), "'MODEL' is empty"),
+    (("run", "nma.pdb", "-m", ""), "'--model' / '-m' is empty"),
+    (("run", "nma.pdb", "-m", "ani.safetensors", "-o", ""), "'--output' / '-o' is empty"),
     (("energy", "ani.safetensors"), "STRUCTURE"),
     (("energi", "ani.safetensors"), "energi"),
     (("info", "nma.pdb"), "nma.pdb"),
@@ -397,6 +405,10 @@ WRONG = [
     (("run", "nma.pdb", "-m", "ani.safetensors", "--format", "trr"), "trr"),
     (("run", "nma.pdb", "-m", "ani.safetensors", "--seed", "0"), "0"),
     (("run", "nma.pdb", "-m", "ani.safetensors", "--time", "1e12"), "at most"),
+    (("run", "nma.pdb", "-m", "ani.safetensors", "--equilibrate", "1e20"), "equilibration would have"),
+    (("run", "nma.pdb", "-m", "ani.safetensors", "--friction", "1e12"), "at most 1e+06 1/ps"),
+    (("run", "nma.pdb", "-m", "ani.safetensors", "--temperature", "1e9"), "at most 100000 K"),
+    (("run", "nma.pdb", "-m", "ani.safetensors", "--replicas", "1000000"), "12000000 particles"),
     (("run", "nma.pdb", "-m", "ani.safetensors", "-o", "nma.pdb"), "is a file"),
     (("run", "--resume"), "--output"),
     (("run", "--resume", "-o", "nowhere"), "nowhere"),
@@ -413,6 +425,18 @@ def test_wrong_input(invoke, arguments, expected):
     assert expected in output and "Traceback" not in output
     assert [line for line in output.splitlines() if line.startswith("Error: ")] == [output.splitlines()[-1]]
     assert sorted(os.listdir(".")) == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc, where nobody can make a file")
+@pytest.mark.parametrize("option", ["--json", "--forces", "-o"])
+def test_results_that_cannot_be_written(invoke, monkeypatch, option):
+    """Known before the work."""
+    from openmmflash.cli import _inputs
+
+    monkeypatch.setattr(_inputs, "createInputs", lambda *arguments, **options: pytest.fail("computed first"))
+    command = ("run", "nma.pdb", "-m", "ani.safetensors") if option == "-o" else ("energy", "ani.safetensors", "nma.pdb")
+    output = invoke(*command, option, "/proc/new", code=2)
+    assert "Cannot write /proc/new: no file can be made in /proc" in output and "elsewhere" in output
 
 
 def test_overlapping_particles(invoke):

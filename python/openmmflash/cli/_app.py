@@ -44,6 +44,9 @@ class Command(click.Command):
     def invoke(self, context):
         debug = context.params.pop("debug") or os.environ.get("OPENMMFLASH_DEBUG", "") not in ("", "0")
         try:
+            for parameter in self.params:
+                if context.params.get(parameter.name) == "":
+                    raise UserError(f"{parameter.get_error_hint(context)} is empty: give a value, or leave it out if it is optional.")
             return super().invoke(context)
         except (click.exceptions.Exit, click.Abort):
             raise

@@ -12,6 +12,8 @@ import numpy as np
 
 from ._app import UserError, note
 
+MAX_PARTICLES = 1_000_000  # of all replicas together
+
 
 @dataclasses.dataclass
 class Inputs:
@@ -74,6 +76,12 @@ def createInputs(
 
     model = loadModel(modelName)
     structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens, replicas > 1)
+    total = replicas * structure.numParticles
+    if replicas > 1 and total > MAX_PARTICLES:
+        raise UserError(
+            f"--replicas {replicas}: copies of {structure.numParticles} particles are {total} particles; at most {MAX_PARTICLES} are "
+            f"simulated together, {MAX_PARTICLES // structure.numParticles} replicas. Run several smaller ones, each with its own --seed."
+        )
     # Without its motion as a whole, a single particle would have none.
     options = {"includePriors": priors, "removeCMMotion": removeCMMotion and structure.numParticles > 1}
     system = systems.createSystem(structure.description, model, replicas=replicas, **options)

@@ -15,6 +15,7 @@ from . import _folder
 from ._app import UserError, note, oneLine, say
 from ._isolated import AFTER_MINIMISATION, AT_START, warnOfIsolatedAtoms
 from ._minimize import MINIMIZE, minimize
+from ._outputs import checkFolder
 from ._platforms import choosePlatform
 from ._simulation import EQUILIBRATE, PRODUCE, Interrupted, Interrupts, Measurement, Simulation, Unstable
 
@@ -32,6 +33,7 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
 
     from . import _inputs
 
+    checkFolder(output or os.curdir)
     inputs = _inputs.createInputs(
         modelName,
         structurePath,
@@ -152,6 +154,10 @@ def resolve(options, model):
     steps = countSteps(options["time"], options["steps"], timestep)
     equilibrate = options["equilibrate"]
     equilibration = steps // 10 if equilibrate is None else round(equilibrate * 1000 / timestep)
+    if equilibration > MAX_STEPS:
+        raise UserError(
+            f"--equilibrate {equilibrate:g} ps: the equilibration would have {equilibration} steps; at most {MAX_STEPS} are possible."
+        )
     interval = options["interval"]
     if interval > steps:
         note(f"--interval {interval} is longer than the run of {steps} steps: one frame is written, at its end.")

@@ -18,10 +18,11 @@ class Quantity(click.ParamType):
     minimum : float
     exclusive : bool
         Whether the minimum itself is refused.
+    maximum : float
     """
 
-    def __init__(self, units, minimum=0.0, exclusive=False):
-        self.units, self.minimum, self.exclusive = units, minimum, exclusive
+    def __init__(self, units, minimum=0.0, exclusive=False, maximum=math.inf):
+        self.units, self.minimum, self.exclusive, self.maximum = units, minimum, exclusive, maximum
         self.unit = next(iter(units))
         self.name = self.unit.upper() if self.unit in ("k",) else self.unit
 
@@ -42,6 +43,8 @@ class Quantity(click.ParamType):
         if not math.isfinite(number) or low:
             bound = "larger than" if self.exclusive else "at least"
             self.fail(f"{value!r} must be a finite number {bound} {self.minimum:g} {self.unit}.", param, context)
+        if number > self.maximum:
+            self.fail(f"{value!r} is too large; at most {self.maximum:g} {self.unit} is allowed.", param, context)
         return number
 
     def _unitText(self):
@@ -52,5 +55,6 @@ DURATION = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
 TIMESTEP = {"fs": 1.0, "ps": 1e3}
 TEMPERATURE = {"K": 1.0}
 FRICTION = {"1/ps": 1.0}
+HOTTEST, STRONGEST = 1e5, 1e6  # K, 1/ps: far beyond what molecules and integrators stand
 PRESSURE = {"bar": 1.0, "atm": 1.01325}
 GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K

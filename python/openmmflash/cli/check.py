@@ -5,7 +5,7 @@
 import click
 
 from ._app import declare, platformOptions, say, structureOptions
-from ._values import TEMPERATURE, TIMESTEP, Quantity
+from ._values import HOTTEST, TEMPERATURE, TIMESTEP, Quantity
 
 
 @declare("check")
@@ -22,7 +22,7 @@ from ._values import TEMPERATURE, TIMESTEP, Quantity
 @click.option("--nve-steps", type=click.IntRange(min=0), default=200, show_default=True, help="Steps of the NVE run; 0 leaves it out.")
 @click.option(
     "--temperature",
-    type=Quantity(TEMPERATURE, exclusive=True),
+    type=Quantity(TEMPERATURE, exclusive=True, maximum=HOTTEST),
     default="300",
     show_default=True,
     help="Temperature of the NVE run's first velocities (K).",

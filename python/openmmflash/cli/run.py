@@ -5,7 +5,7 @@
 import click
 
 from ._app import INTERRUPTED, UserError, declare, platformOptions, structureOptions
-from ._values import DURATION, FRICTION, PRESSURE, TEMPERATURE, TIMESTEP, Quantity
+from ._values import DURATION, FRICTION, HOTTEST, PRESSURE, STRONGEST, TEMPERATURE, TIMESTEP, Quantity
 
 
 @declare("run")
@@ -23,7 +23,11 @@ from ._values import DURATION, FRICTION, PRESSURE, TEMPERATURE, TIMESTEP, Quanti
     "--equilibrate", type=Quantity(DURATION), help="Time before the production run, without output (ps). Default: a tenth of --time."
 )
 @click.option(
-    "--temperature", type=Quantity(TEMPERATURE), default="300", show_default=True, help="Temperature of the Langevin thermostat (K)."
+    "--temperature",
+    type=Quantity(TEMPERATURE, maximum=HOTTEST),
+    default="300",
+    show_default=True,
+    help="Temperature of the Langevin thermostat (K).",
 )
 @click.option(
     "--timestep",
@@ -33,7 +37,7 @@ from ._values import DURATION, FRICTION, PRESSURE, TEMPERATURE, TIMESTEP, Quanti
 )
 @click.option(
     "--friction",
-    type=Quantity(FRICTION),
+    type=Quantity(FRICTION, maximum=STRONGEST),
     default="1",
     show_default=True,
     help="Friction of the thermostat (1/ps); 0 conserves the energy.",
