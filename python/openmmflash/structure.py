@@ -238,12 +238,13 @@ def _readPdb(path, frame):
     alternates = sum(1 for line in atoms if line[16:17].strip())
     if alternates:
         notes.append(f"{alternates} atom records are alternate locations; of each atom the first one in the file is used.")
+    _checkPdb(path, lines)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             file = app.PDBFile(io.StringIO("\n".join(lines) + "\n"))
         except Exception as error:
-            raise StructureError(f"{path} cannot be read as PDB: {error}") from error
+            raise StructureError(_damaged(path, "PDB", error)) from error
     structure = _fromTopology(path, file, frame, notes)
     # OpenMM drops atoms that it takes for repetitions; nothing may get lost unseen.
     first = _firstModel(lines)
@@ -253,6 +254,39 @@ def _readPdb(path, frame):
             "residue and chain. Number the residues and name the atoms uniquely."
         )
     return structure
+
+
+def _checkPdb(path, lines):
+    """What OpenMM's reader would report without a line, or pass over: numbers that are none, elements that do not exist."""
+    from openmm import app
+
+    for number, line in enumerate(lines, 1):
+        if line.startswith(("ATOM  ", "HETATM")):
+            for axis, start in zip("xyz", (30, 38, 46)):
+                try:
+                    float(line[start : start + 8])
+                except ValueError:
+                    text = f"{path}, line {number}, cannot be read as PDB: {line[start : start + 8]!r} in columns {start + 1}-{start + 8}"
+                    raise StructureError(f"{text} is no {axis} coordinate; the file is damaged.") from None
+            symbol = line[76:78].strip()
+            known = app.element.Element._elements_by_symbol
+            if symbol.isalpha() and symbol.upper() not in known and symbol.upper() != "EP":  # EP: a site that is no atom
+                raise StructureError(
+                    f"{path}, line {number}: {symbol!r} (columns 77-78, atom {line[12:16].strip()}) is no element of the periodic table."
+                )
+        elif line.startswith("MODEL ") and not line[10:14].strip().isdigit():
+            text = f"{path}, line {number}: {line.strip()!r} has no model number in columns 11-14"
+            raise StructureError(f"{text}; the file is damaged, or not PDB.")
+
+
+def _damaged(path, kind, error):
+    return f"{path} cannot be read as {kind}: it is damaged, or of another kind ({type(error).__name__}: {str(error) or 'nothing more'})."
+
+
+def _whereXyz(path, symbol):
+    """The line of a symbol in an XYZ file."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return next((f"line {number}:" for number, line in enumerate(file, 1) if symbol in line.split()), "element")
 
 
 def _firstModel(lines):
@@ -319,18 +353,23 @@ def _readPdbx(path, frame):
     try:
         file = app.PDBxFile(io.StringIO(text))
     except Exception as error:
-        raise StructureError(f"{path} cannot be read as PDBx/mmCIF: {str(error) or type(error).__name__}") from error
+        raise StructureError(_damaged(path, "PDBx/mmCIF", error)) from error
     return _fromTopology(path, file, frame, notes)
 
 
 def _readXyz(path, frame):
+    import ase.data
     import ase.io
 
     notes = []
     try:
         frames = ase.io.read(path, index=":", format="extxyz")
     except Exception as error:
-        raise StructureError(f"{path} cannot be read as (extended) XYZ: {str(error) or type(error).__name__}") from error
+        if isinstance(error, KeyError) and error.args and error.args[0] not in ase.data.atomic_numbers:
+            raise StructureError(
+                f"{path}: {_whereXyz(path, error.args[0])} {error.args[0]!r} is no element of the periodic table."
+            ) from error
+        raise StructureError(_damaged(path, "(extended) XYZ", error)) from error
     if not frames:
         raise StructureError(f"{path} has no frame.")
     atoms = frames[_pickFrame(path, len(frames), frame)]

@@ -238,3 +238,35 @@ def test_absent_and_folder(tmp_path):
         loadStructure(tmp_path / "none.pdb")
     with pytest.raises(StructureError, match="is a folder"):
         loadStructure(tmp_path)
+
+
+RECORD = "ATOM      1  C   LIG A   1      -1.379   0.801   0.809  1.00  0.00           C\n"
+LOOP = "data_x\nloop_\n_atom_site.group_PDB\n_atom_site.id\n_atom_site.type_symbol\nATOM 1 C\nATOM 2\n"
+
+
+@pytest.mark.parametrize(
+    "name, text, expected",
+    [
+        ("a.pdb", RECORD.replace("           C\n", "          Qq\n"), ["line 1", "'Qq'", "no element"]),
+        ("a.pdb", "REMARK\n" + RECORD.replace(" 0.801", " 0.8x1"), ["line 2", "0.8x1", "y coordinate", "damaged"]),
+        ("a.pdb", "MODEL        x\n" + RECORD + "ENDMDL\n", ["line 1", "MODEL", "damaged"]),
+        ("a.cif", LOOP, ["damaged"]),
+        ("a.xyz", "2\n\nH 0 0 0\nQq 0 0 1\n", ["line 4", "'Qq'", "no element"]),
+        ("a.xyz", "3\n\nH 0 0 0\n", ["damaged"]),
+    ],
+)
+def test_unreadable_files_say_where(tmp_path, name, text, expected):
+    """The file, the place in it where the reader knows one, and what is wrong."""
+    if name.endswith("xyz"):
+        pytest.importorskip("ase", reason="XYZ is read with the package ase")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(StructureError) as caught:
+        loadStructure(tmp_path / name)
+    assert all(part in str(caught.value) for part in [str(tmp_path / name), *expected]), caught.value
+
+
+@pytest.mark.parametrize("symbol", [" C", " H", " D", "CL", "Cl", "ZN", "10", "  ", "EP"])
+def test_element_columns_that_are_read(tmp_path, symbol):
+    """Elements in any case, deuterium, empty columns, and the line numbers of old files, which are no elements."""
+    (tmp_path / "a.pdb").write_text(RECORD.replace("           C\n", f"          {symbol}\n"))
+    assert loadStructure(tmp_path / "a.pdb").numParticles == 1
