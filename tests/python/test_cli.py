@@ -270,6 +270,22 @@ def test_diagnose(invoke):
     output = invoke("diagnose")
     for text in ("OpenMM ", "Reference      evaluates FlashForce", "libOpenMMFlash", "ani1x", "ani2x", "Plugin load failures", "ase"):
         assert text in output
+    lines = {line.split()[0]: line for line in output.splitlines() if line.split()}
+    folder = next(line.split(maxsplit=2)[2] for line in output.splitlines() if line.startswith("  plugin folder"))
+    assert any("OpenMMFlash" in name for name in os.listdir(folder))  # not OpenMM's default, which may be another or absent
+    assert lines["libOpenMMFlashReference.so"].split()[1].startswith(folder) and "not loaded" not in lines["libOpenMMFlashReference.so"]
+
+
+def test_diagnose_says_how_to_get_what_is_missing(invoke, monkeypatch):
+    import importlib.metadata
+
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    output = invoke("diagnose")
+    assert "pip install --no-deps torchani==2.2.4" in output and "pip install torchani" not in output
+    assert "reading model files does not need it. pip install torch\n" in output
 
 
 def test_convert_model_file(invoke, inputs):

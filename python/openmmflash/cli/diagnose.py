@@ -5,15 +5,15 @@
 from ._app import declare, say
 
 OPTIONAL = (
-    ("click", "the command line"),
-    ("tqdm", "progress bars of `run`"),
-    ("matplotlib", "plots of `run`"),
-    ("ase", "extended XYZ structures"),
-    ("torchani", "names ani1x (2.2.4), and checking conversions"),
-    ("torch", "checking conversions against the original; TorchANI, SchNetPack, PyG and TorchMD-Net sources"),
-    ("schnetpack", "checking SchNetPack conversions"),
-    ("torch-geometric", "checking PyG conversions"),
-    ("torchmd-net", "checking TorchMD-Net conversions"),
+    ("click", "the command line", "click"),
+    ("tqdm", "progress bars of `run`", "tqdm"),
+    ("matplotlib", "plots of `run`", "matplotlib"),
+    ("ase", "extended XYZ structures, and minimisation", "ase"),
+    ("torchani", "the weights of ani1x (read without torch), and comparing TorchANI conversions", "--no-deps torchani==2.2.4"),
+    ("torch", "comparing conversions with the original; reading model files does not need it", "torch"),
+    ("schnetpack", "comparing SchNetPack conversions", "schnetpack"),
+    ("torch-geometric", "comparing PyG conversions", "torch-geometric"),
+    ("torchmd-net", "comparing TorchMD-Net conversions", "torchmd-net"),
 )
 
 
@@ -67,11 +67,11 @@ def command():
         say(f"  {name:<14} {text}")
 
     say("Optional packages")
-    for name, purpose in OPTIONAL:
+    for name, purpose, install in OPTIONAL:
         try:
             say(f"  {name:<16} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            say(f"  {name:<16} missing: {purpose}. pip install {name}")
+            say(f"  {name:<16} missing: {purpose}. pip install {install}")
 
 
 def libraries():
@@ -90,18 +90,33 @@ def libraries():
         module = getattr(flash, name, None)
         if module is not None and getattr(module, "__file__", None):
             yield "Python module", module.__file__
-    yield "plugin folder", openmm.Platform.getDefaultPluginsDirectory()
     candidates = {
         openmm.version.openmm_library_path,
         os.path.join(os.path.dirname(os.path.dirname(openmmflash.__file__)), "OpenMM.libs", "lib"),
+        openmm.Platform.getDefaultPluginsDirectory(),
     }
     found = sorted(
         {os.path.realpath(p) for folder in candidates for p in glob.glob(os.path.join(folder, "**", "*OpenMMFlash*"), recursive=True)}
     )
-    for path in found:
-        yield os.path.basename(path), path
+    loaded = loadedLibraries()
+    plugins = {os.path.dirname(path) for path in (loaded or found) if os.path.basename(os.path.dirname(path)) == "plugins"}
+    yield "plugin folder", ", ".join(sorted(plugins)) or "no plugin of openmm-flash was found"
+    for path in sorted({*found, *(loaded or ())}):
+        yield os.path.basename(path), path + ("" if loaded is None or path in loaded else "  (not loaded)")
     if not found:
         yield "libOpenMMFlash", f"not found in {', '.join(sorted(candidates))}"
+
+
+def loadedLibraries():
+    """Paths of our libraries in this process, or None where the system does not tell."""
+    import os
+
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            paths = {line.split(maxsplit=5)[5].strip() for line in file if "OpenMMFlash" in line}
+    except OSError:
+        return None
+    return {os.path.realpath(path) for path in paths if os.path.isabs(path) and "OpenMMFlash" in os.path.basename(path)}
 
 
 def advice(failure):
