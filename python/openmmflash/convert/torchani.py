@@ -22,13 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from ._ani import PUBLISHED, AniModel
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
+from ._moduletree import namedTensors, toArray
 from ._neurochem import isNeuroChem, readNeuroChem
-from ._report import ConversionReport, compare, evaluate
+from ._report import ConversionReport, compare, evaluate, originalsFailure
 from ._torchfile import loadTorchFile
+from ._units import ENERGIES
 from ._writer import modelBytes, writeFileAtomically
 
-HARTREE = 2625.4996394798254  # kJ/mol, CODATA 2018
+HARTREE = ENERGIES["hartree"]
 
 _NETWORKS = re.compile(
     r"(?:members\.)?(?:(?P<member>\d+)\.)?(?:atomics\.)?(?P<symbol>[A-Z][a-z]?)\."
@@ -46,13 +48,8 @@ _FAMILIES = {"ANI-1x": (0.9, 5.2, 0.9, 3.5, 16.0, 8.0, 32.0), "ANI-2x": (0.8, 5.
 def recognises(loaded):
     """Whether something loaded from a torch file, or a live object, is an ANI model that this module converts."""
     if isinstance(loaded, dict):
-        return any(re.search(r"(^|\.)aev_computer\.", str(key)) for key in loaded)
+        return any(isinstance(key, str) and re.search(r"(^|\.)aev_computer\.", key) for key in loaded)
     return _isModule(loaded) and any(type(module).__name__ == "AEVComputer" for module in loaded.modules())
-
-
-def recognisesPath(path):
-    """Whether a path is a NeuroChem folder or .info file."""
-    return isNeuroChem(path)
 
 
 def convertTorchANI(
@@ -115,6 +112,12 @@ def convertTorchANI(
 
 def _read(source, options):
     """(name of the source, AniModel, kind)."""
+    if not isinstance(source, (str, os.PathLike, dict)) and not _isModule(source):
+        what = f"a list of {len(source)} sources" if isinstance(source, (list, tuple)) else shown(source)
+        raise ConversionError(
+            f"An ANI model is converted from one path, state dict or live model; this is {what}. A folder of NeuroChem files and a state "
+            "dict hold their ensemble's members already."
+        )
     if _isModule(source):
         return type(source).__name__, _readModule(source, options["species"]), "a live TorchANI model"
     if isinstance(source, dict):
@@ -131,7 +134,7 @@ def _read(source, options):
         raise ConversionError(f"The folder {path} has no NeuroChem files: {needed}.")
     loaded = loadTorchFile(path)
     if not isinstance(loaded, dict) or not recognises(loaded):
-        what = f"a dict with the keys {list(loaded)[:5]}" if isinstance(loaded, dict) else repr(loaded)[:80]
+        what = f"a dict with the keys {', '.join(map(shown, list(loaded)[:5]))}" if isinstance(loaded, dict) else shown(loaded)
         raise ConversionError(f"{path} is not a TorchANI state dict: it has no key with 'aev_computer'; it holds {what}.")
     return path.name, _readStateDict(loaded, **options), "a TorchANI state dict"
 
@@ -150,10 +153,10 @@ def _isModule(value):
 def _readStateDict(tensors, species=None, radialCutoff=None, angularCutoff=None, celuAlpha=None):
     """AniModel from a dict of arrays with the keys of TorchANI 2.2 or 2.9."""
     constants, networks, rest, unknown = {}, {}, {}, []
-    for key, value in tensors.items():
-        key = re.sub(r"^potentials\.(nnp|2)\.", "", str(key))
+    for key, value in namedTensors(tensors, "The state dict").items():
+        key = re.sub(r"^potentials\.(nnp|2)\.", "", key)
         part, _, tail = key.partition(".")
-        value = np.asarray(value)
+        value = toArray(value)
         if part == "aev_computer":
             tail = re.sub(r"^(radial|angular)(_terms)?\.(?=Eta|Shf|Zeta)|(?<=radial)_terms|(?<=angular)_terms", "", tail)
             if tail in _CONSTANTS:
@@ -323,19 +326,14 @@ def _check(report, data, source, model, members):
             import torch
             import torchani
             from torchani import neurochem as _  # noqa: F401  needs lark in 2.2.4
-    except Exception as error:  # an installation that is broken in whatever way does not concern the conversion
-        report.check = f"not compared with TorchANI: it cannot be imported ({type(error).__name__}: {error})"
+    except ImportError as error:
+        report.check = f"not compared with TorchANI: it cannot be imported ({error})"
         return
     types, positions = checkStructure(len(model.symbols))
     live = _isModule(source) and members is None  # some members of a live ensemble are built anew, of what was read
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        try:
-            original = copy.deepcopy(source).cpu().double() if live else _original(torch, torchani, model, members)
-        except Exception as error:
-            report.check = f"not compared with TorchANI: it cannot build this model itself ({type(error).__name__}: {error})"
-            return
+    with originalsFailure("TorchANI"):
+        # torch's default dtype, which belongs to the whole process, is left alone; what was made in float32 is filled in double.
+        original = copy.deepcopy(source).cpu().double() if live else _original(torch, torchani, model, members).double()
         _useExactCelu(torch, original)
         numbers = types
         if live and getattr(source, "periodic_table_index", any(type(part).__name__ == "SpeciesConverter" for part in source.modules())):
@@ -345,8 +343,6 @@ def _check(report, data, source, model, members):
         x = torch.tensor(positions[None] * 10, requires_grad=True)
         energy = original((torch.tensor([list(numbers)]), x)).energies.sum()
         (gradient,) = torch.autograd.grad(energy, x)
-    finally:
-        torch.set_default_dtype(dtype)
     theirs = (energy.item() * HARTREE, -gradient[0].numpy() * HARTREE * 10)
     what = "the original object" if live else "its AEV and networks"
     compare(report, f"TorchANI {torchani.__version__} in double ({what})", evaluate(data, types, positions), theirs, 1e-9)
@@ -391,16 +387,20 @@ def _original(torch, torchani, model, members):
     c = {key: T(value) for key, value in model.constants.items()}
     if hasattr(torchani, "arch"):
         return _original29(torch, torchani, model, c, T)
+    aev = torchani.AEVComputer(
+        model.radialCutoff, model.angularCutoff, c["radial.eta"], c["radial.shift"], c["angular.eta"], c["angular.zeta"],
+        c["angular.shift"], c["angular.theta"], len(model.symbols),
+    )  # fmt: skip
     if files:
         params, sae, folders = files
         constants = torchani.neurochem.Constants(str(params))
-        aev, shifter = torchani.AEVComputer(**constants), torchani.neurochem.load_sae(str(sae))
+        for name in ("EtaR", "ShfR", "EtaA", "Zeta", "ShfA", "ShfZ"):  # which it has in float32
+            theirs, ours = getattr(constants, name).numpy(), model.constants[_CONSTANTS[name]]
+            if theirs.shape != ours.shape or not np.allclose(theirs, ours, rtol=1e-6, atol=1e-7):
+                raise ConversionError(f"TorchANI reads {name} as {theirs.tolist()}, the converter as {ours.tolist()}.")
+        shifter = torchani.neurochem.load_sae(str(sae))
         networks = [torchani.neurochem.load_model(constants.species, str(folders[k])) for k in (members or range(len(folders)))]
     else:
-        aev = torchani.AEVComputer(
-            model.radialCutoff, model.angularCutoff, c["radial.eta"], c["radial.shift"], c["angular.eta"], c["angular.zeta"],
-            c["angular.shift"], c["angular.theta"], len(model.symbols),
-        )  # fmt: skip
         shifter = torchani.EnergyShifter(model.selfEnergies.tolist())
         networks = [
             torchani.ANIModel([_sequential(torch, layers, model.celuAlpha, T) for layers in member.values()]) for member in model.members
