@@ -3,12 +3,15 @@
 """convert(): sources are recognised by their content, and whatever is not recognised is described."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_neurochem import stateDict, writeNeuroChem
 
+import openmmflash.convert
 from openmmflash import FlashModel
 from openmmflash.convert import ORIGINS, ConversionError, convert, recognise
 
@@ -88,6 +91,29 @@ def testNotRecognised(tmp_path):
     with pytest.raises(ConversionError, match="'memebers' is not known for torchani; it has members"):
         convert(writeNeuroChem(tmp_path / "small"), output, memebers=[0])
     assert not output.exists()
+
+
+def testListsOfSources(tmp_path):
+    """Every entry is looked at, and origins without ensembles of files say so."""
+    output = tmp_path / "m.safetensors"
+    folder, model = writeNeuroChem(tmp_path / "small"), stateDict("2.2")
+    with pytest.raises(ConversionError, match="one path, state dict or live model; this is a list of 2 sources"):
+        convert([folder, folder], output)
+    other = {"distance_expansion.offset": 0, "interactions.0.conv.lin1.weight": 0, "lin1.weight": 0}
+    with pytest.raises(ConversionError, match="2 sources are of torchani and pyg"):
+        recognise([model, other])
+    with pytest.raises(FileNotFoundError, match="absent"):
+        recognise([folder, tmp_path / "absent"])
+    with pytest.raises(ConversionError, match=r"mlcg is one network: this is a list of 2 sources.*priors=FILE"):
+        convert([tmp_path / "a", tmp_path / "b"], output, origin="mlcg")
+
+
+def testMessagesOnTheCommandLine():
+    """An option's name in a message stands before a placeholder for its value, so that `--structures .` cannot come of it."""
+    for path in Path(openmmflash.convert.__file__).parent.glob("*.py"):
+        for line in path.read_text().splitlines():
+            if '"' in line:
+                assert not re.search(r"\b(cutoff|priors|structures|origin|energyKey|mapping|key\}|\w+Unit)=(?=[ ,.;)])", line), line
 
 
 def testForeignTorchModule(tmp_path):

@@ -15,6 +15,7 @@ from small_neurochem import stateDict, writeNeuroChem
 from test_torchani_reference import wheelFolder
 
 from openmmflash import loadModel
+from openmmflash.convert import convert
 from openmmflash.models import ModelNotFoundError, cacheFolder, findModel, findSource
 
 
@@ -91,6 +92,30 @@ def testConvertedOnceAndAgainWhenChanged(places, capsys):
     assert loadModel("ani2x").getTypeEnergy(0) == pytest.approx(-0.25 * 2625.4996394798254, rel=1e-14)
 
 
+def testMembersAreChecked(places):
+    """No choice is silently another one, and none makes a file in the cache before it is known to be right."""
+    writeNeuroChem(places / "data" / "Neurochem" / "ani-2x_8x")
+    for members, message in (
+        ([], "members is empty"), (iter(()), "members is empty"), ([0.9], "members has 0.9"), (["0"], "members has '0'"),
+        ([True], "members has True"), ([-1], "members has -1"), ([1, 1], r"members is \[1, 1\]; each"), ([0, 2], "the model has 2 members"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            loadModel("ani2x", members=members)
+    assert not (places / "cache").exists() or not list((places / "cache").iterdir())
+    assert loadModel("ani2x", members=(k for k in (1, 0))).getName() == "ani2x_1_0"
+    assert loadModel("ani2x", members=np.array([1])).getName() == "ani2x_1"
+
+
+def testNothingHeavyIsImported(places):
+    """A named model is converted without torch and TorchANI, which would be imported into the user's process, though they be there."""
+    writeNeuroChem(places / "data" / "Neurochem" / "ani-2x_8x")
+    code = (
+        "import sys; from openmmflash import loadModel; loadModel('ani2x'); print([n for n in ('torch', 'torchani') if n in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 def testTwoProcessesAtOnce(places):
     writeNeuroChem(places / "data" / "Neurochem" / "ani-2x_8x")
     code = "from openmmflash.models import findModel; print(findModel('ani2x'))"
@@ -137,6 +162,10 @@ def testPathsAndUnknownNames(places, monkeypatch):
     assert loadModel("./ani1x").getNumTypes() == 2
     with pytest.raises(ModelNotFoundError):
         loadModel("ani1x")
+    # A converter takes the same for a name.
+    with pytest.raises(ModelNotFoundError, match="The model ani1x is not installed"):
+        convert("ani1x", "out", quiet=True)
+    assert "was copied" in convert("./ani1x", "out", quiet=True).kind
 
 
 def testWheel(tmp_path, monkeypatch):

@@ -8,8 +8,11 @@ import stat
 
 import numpy as np
 import pytest
+from random_models import ATOMS, aniParts
 
+from openmmflash import FlashModel
 from openmmflash.convert import ConversionError, modelBytes, writeModel
+from openmmflash.convert._units import ENERGIES, LENGTHS
 
 METADATA = {
     "architecture": "ani",
@@ -140,3 +143,11 @@ def testPlaces(tmp_path):
         writeModel(tmp_path / "absent" / "m.safetensors", METADATA, {})
     with pytest.raises(IsADirectoryError, match="is a folder"):
         writeModel(tmp_path, METADATA, {})
+
+
+def testUnitsAreThoseOfTheReader():
+    """Python's table and the C++ reader's: the same names, the same numbers."""
+    for lengthUnit, length in LENGTHS.items():
+        for energyUnit, energy in ENERGIES.items():
+            model = FlashModel.fromBytes(modelBytes(*aniParts(units=(lengthUnit, energyUnit), types=ATOMS[:1])))
+            assert (model.getLengthUnit(), model.getEnergyUnit()) == (length, energy)

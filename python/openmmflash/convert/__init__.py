@@ -15,10 +15,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ._errors import ConversionError
+from ._errors import ConversionError, shown
+from ._moduletree import isModule
 from ._report import ConversionReport
 from ._torchfile import isTorchFile, loadTorchFile, typeName
-from ._writer import modelBytes, writeFileAtomically, writeModel
+from ._writer import MAX_HEADER, modelBytes, writeFileAtomically, writeModel
 
 __all__ = ["ORIGINS", "ConversionError", "ConversionReport", "convert", "modelBytes", "recognise", "writeModel"]
 
@@ -38,8 +39,9 @@ def convert(source, output, origin=None, check=True, quiet=False, **options):
     Parameters
     ----------
     source : path, str, torch.nn.Module, dict, or a list of these
-        A file or folder; the name of a model (`ani1x`, `ani1ccx`, `ani2x`) that is installed; a live model or state dict. A list makes an
-        ensemble, where the origin supports that. What it is follows from its content, never from its file name.
+        A file or folder; the name of a model (`ani1x`, `ani1ccx`, `ani2x`) that is installed (write ./ani1x for a file of that name); a
+        live model or state dict. A list of models of SchNetPack, PyTorch Geometric or TorchMD-Net makes an ensemble. What it is follows
+        from its content, never from its file name.
     output : path
         The model file to write (by convention *.safetensors).
     origin : str, optional
@@ -73,7 +75,7 @@ def convert(source, output, origin=None, check=True, quiet=False, **options):
         origin = origin or recognise(source)
         function = getattr(_module(origin), ORIGINS[origin][0])
         _checkOptions(function, origin, options)
-        report = _report(function(source, output, check=check, **options), origin)
+        report = function(source, output, check=check, **options)
     if not quiet:
         print(report.summary())
     return report
@@ -87,10 +89,20 @@ def recognise(source):
     ConversionError
         None of the origins, or several, claim it; the message says what it is.
     """
-    first = source[0] if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, os.PathLike)) else source
-    loaded, where = first, f"The {type(first).__name__}"
-    if isinstance(first, (str, os.PathLike)):
-        path = Path(first)
+    if (
+        isinstance(source, (list, tuple))
+        and source
+        and all(_isPath(entry) or isModule(entry) or isinstance(entry, Mapping) for entry in source)
+    ):
+        origins = dict.fromkeys(recognise(entry) for entry in source)
+        if len(origins) > 1:
+            raise ConversionError(
+                f"The {len(source)} sources are of {' and '.join(origins)}; the members of an ensemble are of one origin."
+            )
+        return next(iter(origins))
+    loaded, where = source, f"The {type(source).__name__}"
+    if _isPath(source):
+        path = Path(source)
         where = os.fspath(path)
         if not path.exists():
             raise FileNotFoundError(f"There is no file or folder {path}, nor is that the name of a known model.")
@@ -105,8 +117,12 @@ def recognise(source):
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise ConversionError(f"{where} could be of {' or '.join(matches)}. Say which with origin= (on the command line --from).")
+        raise ConversionError(f"{where} could be of {' or '.join(matches)}. Say which with origin=NAME.")
     raise ConversionError(f"{where} is not recognised: it holds {_describe(loaded)}. {_known()}")
+
+
+def _isPath(value):
+    return isinstance(value, (str, os.PathLike))
 
 
 def _module(origin):
@@ -117,7 +133,7 @@ def _resolve(source):
     from .. import models
 
     name = models.plainName(source) if isinstance(source, str) else None
-    if name in models.NAMES and not os.path.exists(source):
+    if name in models.NAMES:
         return models.findSource(name)
     return source
 
@@ -129,12 +145,12 @@ def _start(path):
 
 def _isModelFile(source):
     """Whether a path is a safetensors file with our format in its first bytes; everything else about it is FlashModel's to check."""
-    if not isinstance(source, (str, os.PathLike)) or not os.path.isfile(source):
+    if not _isPath(source) or not os.path.isfile(source):
         return False
     with open(source, "rb") as file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        return len(start) == 8 and 2 <= length <= 16 << 20 and b'"openmm-flash"' in file.read(length)
+        return len(start) == 8 and 2 <= length <= MAX_HEADER and b'"openmm-flash"' in file.read(length)
 
 
 def _copy(source, output, options):
@@ -148,32 +164,15 @@ def _copy(source, output, options):
 
 
 def _checkOptions(function, origin, options):
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return  # it checks them itself
-    allowed = [parameter.name for parameter in parameters if parameter.name not in ("source", "output", "check")]
+    allowed = [name for name in inspect.signature(function).parameters if name not in ("source", "output", "check")]
     for option in options:
         if option not in allowed:
             raise ConversionError(f"The option {option!r} is not known for {origin}; it has {', '.join(allowed)}.")
 
 
-def _report(result, origin):
-    """One kind of report whatever the origin."""
-    if isinstance(result, ConversionReport):
-        return result
-    force, rms = getattr(result, "maxForceDifference", None), getattr(result, "rmsForce", None)
-    check = getattr(result, "check", None)
-    if not check and force is not None:
-        check = f"compared with the original in double: largest force difference {force:.2e} kJ/mol/nm (RMS force {rms:.4g})"
-    elif not check:
-        check = f"not compared with the original: {getattr(result, 'skipped', None) or 'the check was not asked for'}"
-    path = getattr(result, "path", None) or result.model
-    return ConversionReport(path, origin, list(result.notes), list(getattr(result, "structures", [])), check, force, rms)
-
-
 def _describe(loaded):
     if isinstance(loaded, Mapping):
-        return f"a dict with {len(loaded)} keys: {', '.join(repr(key) for key in list(loaded)[:6])}"
+        return f"a dict with {len(loaded)} keys: {', '.join(map(shown, list(loaded)[:6]))}"
     if isinstance(loaded, (list, tuple)):
         return f"a {type(loaded).__name__} of {len(loaded)}: {', '.join(typeName(item) for item in loaded[:3])}"
     return f"a {typeName(loaded)}"

@@ -132,7 +132,7 @@ def _settingsOfOptions(options, state, where):
             raise ConversionError(f"{name} is {value!r}; a finite number is needed.")
     if cutoff is None or not cutoff > 0:
         raise ConversionError(
-            f"{where}: a state dict of PyG's SchNet does not hold the cutoff; give cutoff=, a positive number in the model's length "
+            f"{where}: a state dict of PyG's SchNet does not hold the cutoff; give cutoff=NUMBER, a positive one in the model's length "
             f"unit (got {cutoff!r})."
         )
     if (options.get("mean") is None) != (options.get("std") is None):
