@@ -17,7 +17,7 @@ from openmmflash.convert import recognise
 from openmmflash.convert._errors import ConversionError
 from openmmflash.convert._moduletree import revive
 from openmmflash.convert._torchfile import SparseTensor, loadTorchFile
-from openmmflash.convert.mlcg import convertMlcg
+from openmmflash.convert.mlcg import CITATION, convertMlcg
 from openmmflash.priors import createPriorForces
 from openmmflash.structurefile import readStructure
 
@@ -519,6 +519,22 @@ def testTorchLoadIsNotUsed():
     """The library never lets torch unpickle a file: torch.load executes what it holds."""
     for path in Path(openmmflash.__file__).parent.rglob("*.py"):
         assert not re.search(r"torch\.load\(|weights_only=False|pickle\.loads?\(", path.read_text()), path
+
+
+def testCitationIsOfTheMethod(tmp_path):
+    """A file does not say which paper its model is from, and the converted one does not claim any."""
+    _, model, _ = converted(tmp_path, sumOut())
+    assert model.getMetadata()["citation"].startswith("Method: CGSchNet") and "Nature Chemistry 17, 1284 (2025)" in CITATION
+    _, model, _ = converted(tmp_path, sumOut(), citation="A and B (2026)")
+    assert model.getMetadata()["citation"] == "A and B (2026)"
+
+
+@pytest.mark.parametrize("option, value", [("lengthUnit", "furlong"), ("energyUnit", "cal"), ("lengthUnit", -1), ("energyUnit", None)])
+def testUnitsOfOptions(tmp_path, option, value):
+    with pytest.raises(ConversionError, match=f"{option} is .*it must be .*or a positive number"):
+        converted(tmp_path, sumOut(), **{option: value})
+    _, model, _ = converted(tmp_path, sumOut(), lengthUnit="A", energyUnit=4.184)
+    assert model.getLengthUnit() == 0.1 and model.getEnergyUnit() == 4.184
 
 
 def testStoredValuesAreNotRounded(tmp_path):

@@ -200,10 +200,10 @@ CONVERTED = [
 ]
 REFUSED = [
     ("prior.pt", {}, "there is no network in this file"),
-    ("sparse_prior_cln_5b.pt", {}, "priors= "),
-    ("sparse_prior_cln_ca.pt", {}, "priors= "),
-    ("structures_cln_5b.pt", {}, "structures= "),
-    ("structures_cln_ca.pt", {}, "structures= "),
+    ("sparse_prior_cln_5b.pt", {}, "priors=FILE"),
+    ("sparse_prior_cln_ca.pt", {}, "priors=FILE"),
+    ("structures_cln_5b.pt", {}, "structures=FILE"),
+    ("structures_cln_ca.pt", {}, "structures=FILE"),
     ("cln_configurations_demo.pt", {}, "It holds 10 structures"),
     (FIVE_BEADS, {"priors": "prior.pt"}, "two models named 'n_term_bonds'"),
     ("schnet_train.ckpt", {"priors": "structures_cln_ca.pt"}, "this one holds 2 structures"),

@@ -32,9 +32,10 @@ MAPPINGS = {
     "ca": {i + 1: name for i, name in enumerate(RESIDUES)},
     "5bead": {i + 1: name for i, name in enumerate((*RESIDUES, "N", "CA", "C", "O"))},
 }
+# The method. Whose model a file holds it does not say: that is for the user to give.
 CITATION = (
-    "Charron et al., Navigating protein landscapes with a machine-learned transferable coarse-grained model, "
-    "Nature Chemistry 17, 1284 (2025)"
+    "Method: CGSchNet as implemented in mlcg; Charron et al., Navigating protein landscapes with a machine-learned transferable "
+    "coarse-grained model, Nature Chemistry 17, 1284 (2025)"
 )
 NETWORKS = ("StandardSchNet", "SchNet")
 
@@ -71,7 +72,8 @@ def convertMlcg(
     structures : path or object, optional
         A file of structures: a list of AtomicData with positions, types and interaction lists.
     name, citation, license, description : str, optional
-        For the metadata; the name is output's by default.
+        For the metadata; the name is output's by default, and the citation that of the method: a file does not say which paper a model is
+        from.
     mapping : str or dict, optional
         What the bead types are: "ca", "5bead" or {type: name}. By default recognised from the types that priors and structures use.
     lengthUnit, energyUnit : str or float
@@ -97,6 +99,11 @@ def convertMlcg(
     lengthUnit, energyUnit = readUnit(lengthUnit, LENGTHS, "lengthUnit"), readUnit(energyUnit, ENERGIES, "energyUnit")
     length = LENGTHS.get(lengthUnit) or float(lengthUnit)
     parts = _Parts()
+    if isinstance(source, list) and len(source) > 1 and all(isinstance(entry, (str, os.PathLike)) or isModule(entry) for entry in source):
+        raise ConversionError(
+            f"A model of mlcg is one network: this is a list of {len(source)} sources. Give its priors and structures as priors=FILE and "
+            "structures=FILE; there are no ensembles."
+        )
     for wanted, given in (("model", source), ("priors", priors), ("structures", structures)):
         if given is not None:
             parts.add(given, wanted)
@@ -106,7 +113,7 @@ def convertMlcg(
         found = f"{len(parts.structures)} structures" if parts.structures else _listed(parts.priors)
         raise ConversionError(
             f"{source}: there is no network in this file. It holds {found}. A coarse-grained model is its network and its priors "
-            f"together: give a file with a network as the source, and this one with {there}= (--{there})."
+            f"together: give a file with a network as the source, and this one with {there}=FILE"
         )
     if len(parts.networks) > 1:
         raise ConversionError(f"{source}: there are {len(parts.networks)} networks, {', '.join(parts.networks)}; a model file holds one.")
@@ -140,10 +147,10 @@ def convertMlcg(
     if tables:
         metadata["priors"] = [{"name": table.name, "form": table.form} for table in tables]
     if not parts.priors:
-        notes.append("There are no priors: this network was trained to correct them and is not stable alone. Give them with priors=.")
+        notes.append("There are no priors: this network was trained to correct them and is not stable alone. Give them: priors=FILE")
     if parts.priors and not molecules:
         notes.append(
-            "There are no structures, and so no interaction lists, without which the priors act on nothing. Give them with structures=."
+            "There are no structures, and so no interaction lists, without which the priors act on nothing. Give them: structures=FILE"
         )
     data = modelBytes(metadata, tensors)
     files = [f"{stem}_structure{i if len(molecules) > 1 else ''}.npz" for i in range(len(molecules))]
@@ -191,10 +198,10 @@ class _Parts:
                     )
             raise ConversionError(f"{path}: nothing of mlcg is in it: it holds {what}.")
         if wanted == "structures" and (not found or roots):
-            raise ConversionError(f"{path}: structures= takes a list of AtomicData alone; this file holds {_listed(self.priors)}.")
+            raise ConversionError(f"{path}: structures=FILE takes a list of AtomicData alone; this file holds {_listed(self.priors)}.")
         if wanted == "priors" and (found or len(self.networks) > before[0] or len(self.priors) == before[1]):
             what = f"{len(found)} structures" if found else _listed(self.networks)
-            raise ConversionError(f"{path}: priors= takes a file of priors alone, as mlcg's prior.pt; this one holds {what}.")
+            raise ConversionError(f"{path}: priors=FILE takes a file of priors alone, as mlcg's prior.pt; this one holds {what}.")
 
     def _collect(self, module, path, key):
         kind = shortName(module)
@@ -475,7 +482,7 @@ def typeTable(count, mapping, tables, sigma, molecules, notes):
     else:
         names = {index: f"B{index}" for index in range(count)}
         notes.append(
-            f"What the {count} bead types are cannot be told from the files; they are named B0 to B{count - 1}. mapping= gives names."
+            f"What the {count} bead types are cannot be told from the files; they are named B0 to B{count - 1}. mapping=NAMES tells."
         )
     unnamed = sorted(used - set(names))
     if unnamed:
