@@ -91,6 +91,11 @@ def createSystem(
             "This model's pair prior has no cutoff: it acts between all pairs, which has no meaning in a periodic box. Use "
             "nonbondedMethod=NoCutoff or includePriors=False."
         )
+    if includePriors and structure.exclusions is not None and len(structure.exclusions) and not model.hasPairPrior():
+        raise StructureError(
+            f"{structure.source}: there are {len(structure.exclusions)} exclusions, but this model has no pair prior to leave them out of; "
+            f"the network sees every pair."
+        )
     system = mm.System()
     particleMasses = _masses(structure, model, types, masses)
     if hydrogenMass is not None:

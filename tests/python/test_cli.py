@@ -380,7 +380,7 @@ WRONG = [
     (("energy", "text.safetensors", "nma.pdb"), "text.safetensors"),
     (("energy", "ani.safetensors", "none.pdb"), "none.pdb"),
     (("energy", "ani.safetensors", "."), "folder"),
-    (("energy", "ani.safetensors", "chain.npz"), "terms/bonds"),
+    (("energy", "ani.safetensors", "chain.npz"), "no pair prior"),
     (("energy", "beads.safetensors", "nma.pdb"), "beads"),
     (("energy", "beads.safetensors", "boxchain.npz"), "no cutoff"),
     (("energy", "twooxygens.safetensors", "nma.pdb"), "O (3), OW (4)"),

@@ -356,6 +356,12 @@ class TestBeads:
         with pytest.raises(ValueError, match=message):
             openmmflash.createSystem(molecule(**changes), beads(), **options)
 
+    def testExclusionsOfNoPrior(self):
+        metadata, tensors = schnetParts(repulsion=None)
+        model = FlashModel.fromBytes(modelBytes(metadata, tensors))
+        with pytest.raises(StructureError, match="there are 3 exclusions, but this model has no pair prior"):
+            openmmflash.createSystem(molecule(terms=None), model)
+
     def testNoSigma(self):
         """A pair that repels by no sigma at all is a hole in the model, unless it is excluded."""
         sigma = np.array([[4.0, 0, 0, 1], [0, 4, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]])

@@ -129,6 +129,8 @@ def testPublishedStateDict(shared, tmp_path):
     assert (
         json.loads(metadata["hyperparameters"])["radial_cutoff"] == 5.1 and json.loads(metadata["hyperparameters"])["angular_cutoff"] == 3.5
     )
+    with pytest.raises(ConversionError, match="angularCutoff is 3, but the model's is 3.5"):
+        convertTorchANI(path, tmp_path / "n.safetensors", angularCutoff=3)
     state = torch.load(path, weights_only=True)
     assert np.array_equal(tensors["type_energies"], state["energy_shifter.self_energies"].double())
     assert np.array_equal(tensors["aev.radial.shift"], state["potentials.nnp.aev_computer.radial.shifts"].double())
@@ -171,6 +173,7 @@ BAD_STATES = {
     "other species": (changed(), {"species": ["C", "H"]}, ["option species", "['C', 'H']"]),
     "not an element": (changed(atomic_numbers=None, conv_tensor=None), {"species": ["H", "Xx"]}, ["['H', 'C']", "Xx"]),
     "cutoffs not given": (changed(), {"radialCutoff": None}, ["ANI-1x", "radialCutoff", "3.299999952316284"]),
+    "cutoff not a number": (changed(), {"radialCutoff": np.nan}, ["radialCutoff is nan"]),
     "a member that is not there": (changed(), {"members": [2]}, ["Member 2", "2 members"]),
     "a member twice": (changed(), {"members": [0, 0]}, ["[0, 0]", "none twice"]),
     "no members": (changed(), {"members": []}, ["at least one"]),

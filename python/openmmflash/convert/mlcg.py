@@ -472,6 +472,10 @@ def typeTable(count, mapping, tables, sigma, molecules, notes):
     elif mapping is not None:
         if mapping not in MAPPINGS:
             raise ConversionError(f"mapping is {mapping!r}; allowed are {', '.join(map(repr, MAPPINGS))} and a dict of names by type.")
+        if used and used <= set(MAPPINGS["5bead"]) and mapping != ("5bead" if max(used) > 20 else "ca"):
+            raise ConversionError(
+                f"mapping is {mapping!r}, but priors or structures use the types {min(used)} to {max(used)}: N, CA, C and O are 21 to 24."
+            )
         names = MAPPINGS[mapping]
     elif used and used <= set(MAPPINGS["5bead"]):
         guess = "5bead" if max(used) > 20 else "ca"

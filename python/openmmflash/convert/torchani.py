@@ -88,6 +88,10 @@ def convertTorchANI(
     """
     options = {"species": species, "radialCutoff": radialCutoff, "angularCutoff": angularCutoff}
     origin, model, kind = _read(source, options)
+    # Needed only where a file does not say its cutoffs; elsewhere they must not contradict it.
+    for option, given, own in (("radialCutoff", radialCutoff, model.radialCutoff), ("angularCutoff", angularCutoff, model.angularCutoff)):
+        if given is not None and given != own:
+            raise ConversionError(f"{option} is {given}, but the model's is {own} Angstrom; leave the option out.")
     if members is not None:
         members = list(members)
         model.selectMembers(members)
