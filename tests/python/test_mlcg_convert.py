@@ -375,9 +375,9 @@ class TestTypes:
         assert self.names(tmp_path, sumOut(), mapping="ca")[1] == "ALA"
         with pytest.raises(ConversionError, match=r"no name for the types \[1, 2\]"):
             self.names(tmp_path, sumOut(), [atomicData(POSITIONS, TYPES, {})], mapping={0: "W"})
-        for types, mapping in (([1, 2, 3, 20], "5bead"), ([21, 22, 6, 24], "ca")):
-            with pytest.raises(ConversionError, match=f"mapping is '{mapping}', but .* {min(types)} to {max(types)}"):
-                self.names(tmp_path, sumOut(), [atomicData(POSITIONS, types, {})], mapping=mapping)
+        for used, mapping in (([1, 2, 3, 20], "5bead"), ([21, 22, 6, 24], "ca")):
+            with pytest.raises(ConversionError, match=f"mapping is '{mapping}', but .* {min(used)} to {max(used)}"):
+                self.names(tmp_path, sumOut(), [atomicData(POSITIONS, used, {})], mapping=mapping)
 
 
 class TestNetwork:
