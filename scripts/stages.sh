@@ -115,7 +115,7 @@ buildWheel() {
         rm -rf "$ROOT/build/wheel" "$ROOT/build/wheel-build" # not the folder that an editable install works in
         mkdir -p "$ROOT/build/wheel"
         say "building the wheel" >&3
-        "$TEST_ENV/bin/python" -m pip wheel --no-deps -C build-dir="$ROOT/build/wheel-build" --wheel-dir "$ROOT/build/wheel" "$ROOT" || return
+        "$TEST_ENV/bin/python" -m pip wheel --no-deps --config-settings=build-dir="$ROOT/build/wheel-build" --wheel-dir "$ROOT/build/wheel" "$ROOT" || return
         printf '%s' "$key" > "$ROOT/build/wheel/key"
     fi
     WHEEL=$(ls "$ROOT"/build/wheel/*.whl)
