@@ -142,6 +142,35 @@ def testModulesBecomeStubs(tmp_path):
         linear.colour
 
 
+def nestedModules(torch, kind):
+    module = torch.nn.Linear(1, 1)
+    if kind == "itself":
+        outer = torch.nn.Sequential(torch.nn.Sequential(module))
+        outer[0].add_module("outer", outer)
+        return outer
+    for _ in range({"deep": 250, "shared": 30, "shared twice": 1}[kind]):
+        module = torch.nn.Sequential(module) if kind == "deep" else torch.nn.Sequential(module, module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("itself", "Sequential contains itself"), ("deep", "nested deeper than 200"), ("shared", "more than 100000"), ("shared twice", None)],
+)
+def testEndlessModules(tmp_path, kind, message):
+    """Walking through them would end in a RecursionError, or take for ever."""
+    torch = pytest.importorskip("torch", reason="needs torch, to write the file")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20000)  # for writing the deep one
+    torch.save(nestedModules(torch, kind), tmp_path / "m.pt")
+    sys.setrecursionlimit(limit)
+    if message is None:
+        assert len(loadTorchFile(tmp_path / "m.pt")._modules) == 2
+        return
+    with pytest.raises(TorchFileError, match=message):
+        loadTorchFile(tmp_path / "m.pt")
+
+
 def testHandMadeFile(tmp_path):
     path = archive(tmp_path / "t.pt", program(tensor()), {"0": SIX})
     assert isTorchFile(path) and np.array_equal(loadTorchFile(path), np.arange(6).reshape(2, 3))

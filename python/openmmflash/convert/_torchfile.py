@@ -76,6 +76,9 @@ class _Budget:
         self.left -= count
 
 
+_MODULES, _DEPTH = 100_000, 200  # parts of a module, counted as often as they stand in it; how deep they may lie
+
+
 class Stub:
     """An object of a class that is not imported: its stored attributes, nothing else.
 
@@ -535,4 +538,46 @@ def _load(file):
     archive = _Archive(file)
     data = archive.read("data.pkl")
     checkOpcodes(data)
-    return _Unpickler(data, archive).load()
+    loaded = _Unpickler(data, archive).load()
+    _checkModules(loaded)
+    return loaded
+
+
+def _checkModules(loaded):
+    """Refuse module trees that would keep whoever walks through them busy: a module inside itself, or parts shared over and over.
+
+    A layer may well stand in several places (shared weights). Counted are the ways from a module down to all its parts.
+    """
+    stack, seen, modules = [loaded], set(), []
+    while stack:
+        value = stack.pop()
+        if id(value) in seen or not isinstance(value, (Stub, dict, list, tuple)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, Stub):
+            modules.append(value)
+            stack.extend((value.__dict__, value.stubArguments, value.stubItems))
+        else:
+            stack.extend(value.values() if isinstance(value, dict) else value)
+
+    ways, open_ = {}, set()  # by id: number of ways down; modules whose parts are being counted
+    for module in modules:
+        stack = [module]
+        while stack:
+            top = stack[-1]
+            found = top.__dict__.get("_modules")
+            parts = [part for part in found.values() if isinstance(part, Stub)] if isinstance(found, dict) else []
+            if id(top) not in open_ and id(top) not in ways:
+                open_.add(id(top))
+                if any(id(part) in open_ for part in parts):
+                    raise TorchFileError(f"a {typeName(top)} contains itself")
+                if len(open_) > _DEPTH:
+                    raise TorchFileError(f"its modules are nested deeper than {_DEPTH}")
+                stack.extend(part for part in parts if id(part) not in ways)
+                continue
+            stack.pop()
+            if id(top) in open_:
+                open_.discard(id(top))
+                ways[id(top)] = 1 + sum(ways.get(id(part), 0) for part in parts)
+                if ways[id(top)] > _MODULES:
+                    raise TorchFileError(f"its modules share parts until there are more than {_MODULES}")
