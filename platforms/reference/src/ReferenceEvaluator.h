@@ -3,53 +3,13 @@
 #ifndef OPENMMFLASH_REFERENCEEVALUATOR_H_
 #define OPENMMFLASH_REFERENCEEVALUATOR_H_
 
+#include "openmmflash/internal/EvaluationError.h"
 #include "openmmflash/internal/ModelSpec.h"
-#include <array>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
 namespace OpenMMFlash {
-
-using Vector3 = std::array<double, 3>;
-/** Periodic box vectors in OpenMM's reduced form: a along x, b in the xy plane. */
-using Box = std::array<Vector3, 3>;
-
-/**
- * A configuration that no model can be evaluated on: particles at the same position, a coordinate that is not finite, a
- * degenerate box. It knows the particles by their index in the arrays given to the evaluator; a caller with other numbers
- * and units for them rewrites the message with describe().
- */
-class FlashEvaluationError : public std::runtime_error {
-public:
-    /**
-     * @param problem    what is wrong, without the particles
-     * @param particles  indices of the particles concerned, possibly none
-     * @param positions  their coordinates, in the model's length unit
-     */
-    FlashEvaluationError(const std::string& problem, const std::vector<int>& particles, const std::vector<Vector3>& positions);
-    const std::vector<int>& getParticles() const {
-        return particles;
-    }
-    const std::vector<Vector3>& getPositions() const {
-        return positions;
-    }
-    /**
-     * The message in the caller's terms.
-     *
-     * @param names       names[i] is what the caller calls particle i (its index in the System)
-     * @param lengthUnit  factor from the model's length unit to the caller's
-     * @param unit        the caller's length unit, e.g. "nm"
-     */
-    std::string describe(const std::vector<int>& names, double lengthUnit, const std::string& unit) const;
-
-private:
-    std::string problem;
-    std::vector<int> particles;
-    std::vector<Vector3> positions;
-};
 
 /** A directed pair: `receiver` is influenced by `sender`, which may be a periodic image (of the receiver itself, too, in a small box). */
 struct ReferencePair {

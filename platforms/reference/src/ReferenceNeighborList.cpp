@@ -23,20 +23,6 @@ constexpr double MaxCoordinate = 1e100;
 /** Farther from a periodic box than this many box lengths, a double does not say where in the box a particle is. */
 constexpr double MaxBoxLengths = 1e12;
 
-std::string describeParticles(const std::string& problem, const std::vector<int>& names, const std::vector<Vector3>& positions, double lengthUnit,
-                              const std::string& unit) {
-    std::ostringstream message;
-    message.precision(10);
-    message << problem;
-    for (size_t k = 0; k < names.size(); k++) {
-        message << (k == 0 ? ": " : " and ") << "particle " << names[k] << " at (" << lengthUnit * positions[k][0] << ", " << lengthUnit * positions[k][1]
-                << ", " << lengthUnit * positions[k][2] << ")";
-        if (!unit.empty())
-            message << " " << unit;
-    }
-    return message.str();
-}
-
 /** One direction of the cell grid. */
 struct Direction {
     int cells;
@@ -198,16 +184,6 @@ private:
 };
 
 } // namespace
-
-FlashEvaluationError::FlashEvaluationError(const std::string& problem, const std::vector<int>& particles, const std::vector<Vector3>& positions)
-    : std::runtime_error(describeParticles(problem, particles, positions, 1, "")), problem(problem), particles(particles), positions(positions) {}
-
-std::string FlashEvaluationError::describe(const std::vector<int>& names, double lengthUnit, const std::string& unit) const {
-    std::vector<int> theirs;
-    for (int particle : particles)
-        theirs.push_back(names[particle]);
-    return describeParticles(problem, theirs, positions, lengthUnit, unit);
-}
 
 std::vector<ReferencePair> findReferencePairs(const std::vector<Vector3>& positions, double cutoff, const std::optional<Box>& box) {
     for (size_t i = 0; i < positions.size(); i++)

@@ -1,0 +1,53 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#ifndef OPENMMFLASH_CPUPOTENTIAL_H_
+#define OPENMMFLASH_CPUPOTENTIAL_H_
+
+#include "openmmflash/internal/EvaluationError.h"
+#include <optional>
+#include <vector>
+
+namespace OpenMMFlash {
+
+/** The particles of a force, in its order, in the model's units. */
+struct CpuParticles {
+    std::vector<int> types;
+    std::vector<int> groups;         ///< 0, 1, 2...; only particles of the same group interact
+    std::vector<Vector3> positions;  ///< as the caller gives them: not wrapped into the box
+    std::optional<Box> box;
+    int size() const {
+        return static_cast<int>(types.size());
+    }
+};
+
+/** What a potential adds to. Each potential writes what it is asked for and nothing else. */
+struct CpuResults {
+    std::vector<std::vector<double>> memberEnergies; ///< [member][particle]: the network's part
+    std::vector<double> repulsionEnergies;           ///< [particle], half of each pair's energy
+    std::vector<Vector3> gradient;                   ///< [particle]: dE/dx of the members' mean plus the pair prior
+};
+
+/**
+ * One term of the energy: the network or the pair prior. An evaluation is prepare() by the calling thread, compute() by all
+ * threads, finish() by the calling thread again. Two evaluations of the same positions give the same bits, whatever was
+ * evaluated before and on however many threads.
+ */
+class CpuPotential {
+public:
+    virtual ~CpuPotential() = default;
+    /** New types and groups; the number of particles may change. */
+    virtual void setParticles(const CpuParticles& particles) = 0;
+    /**
+     * Bring neighbor lists up to date and reserve memory. May run tasks on the threads, may throw.
+     * Positions are finite: the caller has looked.
+     */
+    virtual void prepare(const CpuParticles& particles) = 0;
+    /** This thread's share. All threads call it at the same time; no allocation, no exception. */
+    virtual void compute(int thread, const CpuParticles& particles, bool includeForces, CpuResults& results) = 0;
+    /** @throws FlashEvaluationError  what compute() found: particles at the same position */
+    virtual void finish(const CpuParticles& particles) {}
+};
+
+} // namespace OpenMMFlash
+
+#endif
