@@ -1,0 +1,19 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#ifndef OPENMMFLASH_KERNELS_H_
+#define OPENMMFLASH_KERNELS_H_
+
+#include "Dense.h"
+
+namespace OpenMMFlash {
+
+/** The stages, compiled for one instruction set. Addresses only: nothing of it may run before the instruction set is known. */
+struct CpuKernels {
+    const char* isa;
+    int width; ///< floats in a vector
+    const DenseKernels* dense;
+};
+
+} // namespace OpenMMFlash
+
+#endif
