@@ -3,29 +3,13 @@
 #ifndef OPENMMFLASH_CPUPOTENTIAL_H_
 #define OPENMMFLASH_CPUPOTENTIAL_H_
 
-#include "openmmflash/internal/EvaluationError.h"
-#include <optional>
-#include <vector>
+#include "openmmflash/internal/Evaluation.h"
 
 namespace OpenMMFlash {
 
-/** The particles of a force, in its order, in the model's units. */
-struct CpuParticles {
-    std::vector<int> types;
-    std::vector<int> groups;         ///< 0, 1, 2...; only particles of the same group interact
-    std::vector<Vector3> positions;  ///< as the caller gives them: not wrapped into the box
-    std::optional<Box> box;
-    int size() const {
-        return static_cast<int>(types.size());
-    }
-};
-
-/** What a potential adds to. Each potential writes what it is asked for and nothing else. */
-struct CpuResults {
-    std::vector<std::vector<double>> memberEnergies; ///< [member][particle]: the network's part
-    std::vector<double> repulsionEnergies;           ///< [particle], half of each pair's energy
-    std::vector<Vector3> gradient;                   ///< [particle]: dE/dx of the members' mean plus the pair prior
-};
+using CpuParticles = ForceParticles;
+/** Each potential adds its part. The evaluator has set the sizes, and zeros. */
+using CpuResults = ForceResults;
 
 /**
  * One term of the energy: the network or the pair prior. An evaluation is prepare() by the calling thread, compute() by all

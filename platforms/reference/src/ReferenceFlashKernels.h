@@ -3,39 +3,28 @@
 #ifndef OPENMMFLASH_REFERENCEFLASHKERNELS_H_
 #define OPENMMFLASH_REFERENCEFLASHKERNELS_H_
 
-#include "ReferenceEvaluator.h"
-#include "openmmflash/FlashKernels.h"
-#include <memory>
-#include <string>
+#include "HostFlashKernel.h"
 #include <utility>
 #include <vector>
 
 namespace OpenMMFlash {
 
-/** FlashForce in double precision with the exact networks; converts between OpenMM's units and the model's. */
-class ReferenceCalcFlashForceKernel : public CalcFlashForceKernel {
+/** FlashForce in double precision with the exact networks, one group after the other. */
+class ReferenceCalcFlashForceKernel : public HostFlashKernel {
 public:
-    using CalcFlashForceKernel::CalcFlashForceKernel;
-    void initialize(const OpenMM::System& system, const FlashForce& force) override;
-    double execute(OpenMM::ContextImpl& context, bool includeForces, bool includeEnergy) override;
-    void copyParametersToContext(OpenMM::ContextImpl& context, const FlashForce& force) override;
-    FlashEnergies computeEnergies(OpenMM::ContextImpl& context) override;
+    using HostFlashKernel::HostFlashKernel;
 
 private:
     struct Group {
-        std::vector<int> particles;                  ///< System indices
-        std::vector<int> indices;                    ///< indices within the force
+        std::vector<int> indices;                    ///< of its particles within the force
         std::vector<int> types;                      ///< the model's types
         std::vector<std::pair<int, int>> exclusions; ///< pairs of indices into these arrays
     };
-    void setParticles(const FlashForce& force);
-    ReferenceResult evaluate(OpenMM::ContextImpl& context, const Group& group) const;
+    void initializeEvaluator(const FlashForce& force) override {}
+    void setParticles() override;
+    void evaluate(bool includeForces) override;
 
-    std::unique_ptr<FlashModel> model; ///< shares the force's data
-    std::vector<Group> groups;         ///< by ascending group number
-    int numParticles = 0;
-    bool periodic = false, pairPrior = true;
-    std::vector<std::string> globalParameters, derivatives;
+    std::vector<Group> groups;
 };
 
 } // namespace OpenMMFlash

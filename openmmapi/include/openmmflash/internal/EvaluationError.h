@@ -35,6 +35,10 @@ public:
     const std::vector<Vector3>& getPositions() const {
         return positions;
     }
+    /** The same error where particle i is called names[i]. */
+    FlashEvaluationError renumbered(const std::vector<int>& names) const {
+        return FlashEvaluationError(problem, translate(names), positions);
+    }
     /**
      * The message in the caller's terms.
      *
@@ -43,13 +47,16 @@ public:
      * @param unit        the caller's length unit, e.g. "nm"
      */
     std::string describe(const std::vector<int>& names, double lengthUnit, const std::string& unit) const {
-        std::vector<int> theirs;
-        for (const int particle : particles)
-            theirs.push_back(names[static_cast<size_t>(particle)]);
-        return describeParticles(problem, theirs, positions, lengthUnit, unit);
+        return describeParticles(problem, translate(names), positions, lengthUnit, unit);
     }
 
 private:
+    std::vector<int> translate(const std::vector<int>& names) const {
+        std::vector<int> theirs;
+        for (const int particle : particles)
+            theirs.push_back(names[static_cast<size_t>(particle)]);
+        return theirs;
+    }
     static std::string describeParticles(const std::string& problem, const std::vector<int>& names, const std::vector<Vector3>& positions, double lengthUnit,
                                          const std::string& unit) {
         std::ostringstream message;
