@@ -20,8 +20,8 @@ public:
     /** Runs a task on `size` threads, with arguments 0 to size - 1, and returns when all have finished. */
     using Runner = std::function<void(const std::function<void(int)>&)>;
 
-    /** @param runner  not called for a single thread */
-    CpuThreads(int size, Runner runner) : size(size), runner(std::move(runner)) {}
+    /** @param runner  runs its `size` tasks at the same time, on a thread each: they wait for each other. Not called for a single thread */
+    CpuThreads(int size, Runner runner);
     int getSize() const {
         return size;
     }
