@@ -3,9 +3,25 @@
 #ifndef OPENMMFLASH_CPUPOTENTIAL_H_
 #define OPENMMFLASH_CPUPOTENTIAL_H_
 
+#include "openmmflash/internal/CompiledModel.h"
 #include "openmmflash/internal/Evaluation.h"
+#include <string>
 
 namespace OpenMMFlash {
+
+/** How the CPU platform evaluates a model. */
+struct CpuOptions {
+    CompileOptions compile;
+    bool pairPrior = true;
+    bool periodic = false;
+    /** Neighbor lists reach this much farther than the cutoff, as a fraction of it. No result depends on it. */
+    double skin = 0.1;
+    /** Neighbor list entries reserved at first. No result depends on it: the list grows. */
+    size_t neighborCapacity = 0;
+
+    /** The options, with those that environment variables set for tests: OPENMMFLASH_CPU_SKIN, a fraction of the cutoff from 0 to 1. */
+    static CpuOptions fromEnvironment();
+};
 
 using CpuParticles = ForceParticles;
 /** Each potential adds its part. The evaluator has set the sizes, and zeros. */
@@ -30,6 +46,10 @@ public:
     virtual void compute(int thread, const CpuParticles& particles, bool includeForces, CpuResults& results) = 0;
     /** @throws FlashEvaluationError  what compute() found: particles at the same position */
     virtual void finish(const CpuParticles& particles) {}
+    /** What runs, with certified errors: a JSON object. Empty: nothing to say. */
+    virtual std::string getReport() const {
+        return "";
+    }
 };
 
 } // namespace OpenMMFlash

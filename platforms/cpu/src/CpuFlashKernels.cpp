@@ -1,0 +1,39 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#include "CpuFlashKernels.h"
+#include "openmm/OpenMMException.h"
+#include "openmmflash/internal/ModelSpec.h"
+
+namespace OpenMMFlash {
+
+using OpenMM::ThreadPool;
+
+CpuCalcFlashForceKernel::CpuCalcFlashForceKernel(const std::string& name, const OpenMM::Platform& platform, ThreadPool& pool)
+    : HostFlashKernel(name, platform), threads(pool.getNumThreads(), [&pool](const std::function<void(int)>& task) {
+          pool.execute([&task](ThreadPool&, int thread) { task(thread); });
+          pool.waitForThreads();
+      }) {}
+
+void CpuCalcFlashForceKernel::initializeEvaluator(const FlashForce& force) {
+    try {
+        CpuOptions options = CpuOptions::fromEnvironment();
+        options.compile.tableTolerance = force.getTableTolerance();
+        options.compile.halfWeights = force.getWeightPrecision() == FlashForce::Half;
+        options.pairPrior = force.getUsesPairPrior();
+        options.periodic = force.usesPeriodicBoundaryConditions();
+        evaluator = std::make_unique<CpuEvaluator>(getSpec(), chooseKernels(), threads, options);
+    }
+    catch (const std::invalid_argument& error) {
+        throw OpenMM::OpenMMException(std::string("FlashForce: ") + error.what());
+    }
+}
+
+void CpuCalcFlashForceKernel::setParticles() {
+    evaluator->setParticles(particles);
+}
+
+void CpuCalcFlashForceKernel::evaluate(bool includeForces) {
+    evaluator->evaluate(particles, includeForces, results);
+}
+
+} // namespace OpenMMFlash
