@@ -7,7 +7,7 @@ namespace OpenMMFlash {
 namespace FLASH_ISA {
 
 extern const DenseKernels denseKernels;
-const DenseKernels denseKernels = {2 * Width};
+const DenseKernels denseKernels = {2 * Width, Width, 12, HasHalf, nullptr, nullptr, nullptr};
 
 } // namespace FLASH_ISA
 } // namespace OpenMMFlash
