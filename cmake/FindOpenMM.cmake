@@ -3,7 +3,7 @@
 #
 # Finds OpenMM: in OPENMM_DIR (a prefix with include/OpenMM.h and lib/libOpenMM.so: conda, a source build), else in the openmm wheel of
 # the Python interpreter, else in CONDA_PREFIX. The wheel is located without importing it, so that a build in isolation works.
-# Defines OPENMM_DIR and the target OpenMM::OpenMM. What is built fits the OpenMM it was built against; after an update of OpenMM, build anew.
+# Defines OPENMM_DIR, the target OpenMM::OpenMM and, where OpenMM has its CPU platform, OpenMM::CPU. What is built fits the OpenMM it was built against; after an update of OpenMM, build anew.
 
 if(NOT OPENMM_DIR AND DEFINED ENV{OPENMM_DIR})
     set(OPENMM_DIR $ENV{OPENMM_DIR})
@@ -32,4 +32,13 @@ find_package_handle_standard_args(
 if(NOT TARGET OpenMM::OpenMM)
     add_library(OpenMM::OpenMM SHARED IMPORTED)
     set_target_properties(OpenMM::OpenMM PROPERTIES IMPORTED_LOCATION ${OpenMM_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${OpenMM_INCLUDE_DIR})
+endif()
+
+find_library(OpenMM_CPU_LIBRARY OpenMMCPU PATHS ${OPENMM_DIR}/lib/plugins NO_DEFAULT_PATH NO_CACHE)
+if(OpenMM_CPU_LIBRARY AND NOT TARGET OpenMM::CPU)
+    add_library(OpenMM::CPU SHARED IMPORTED)
+    # Its headers include their neighbors without a folder.
+    set_target_properties(OpenMM::CPU PROPERTIES IMPORTED_LOCATION ${OpenMM_CPU_LIBRARY}
+        INTERFACE_INCLUDE_DIRECTORIES "${OpenMM_INCLUDE_DIR}/openmm/cpu;${OpenMM_INCLUDE_DIR}/openmm/reference"
+        INTERFACE_LINK_LIBRARIES OpenMM::OpenMM)
 endif()

@@ -26,11 +26,14 @@ CpuOptions CpuOptions::fromEnvironment() {
             throw std::invalid_argument("the environment variable OPENMMFLASH_CPU_SKIN is \"" + std::string(text) +
                                         "\"; it is a fraction of the cutoff from 0 to 1");
     }
+    text = std::getenv("OPENMMFLASH_CPU_PROFILE");
+    if (text != nullptr && std::string(text) == "1")
+        options.profile = std::make_shared<CpuProfile>();
     return options;
 }
 
 CpuEvaluator::CpuEvaluator(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
-    : kernels(kernels), threads(threads) {
+    : kernels(kernels), threads(threads), profile(options.profile) {
     if (std::holds_alternative<SchNetSpec>(model.network))
         potentials.push_back(std::make_unique<CpuSchNet>(model, kernels, threads, options));
     else
@@ -49,8 +52,14 @@ void CpuEvaluator::evaluate(const ForceParticles& particles, bool includeForces,
         for (const double x : particles.positions[i])
             if (!(std::fabs(x) <= MaxCoordinate))
                 throw FlashEvaluationError("a coordinate is not finite", {i}, {particles.positions[i]});
+    if (profile) {
+        profile->countEvaluation();
+        profile->start(0);
+    }
     for (const auto& potential : potentials)
         potential->prepare(particles);
+    if (profile)
+        profile->stop(0, CpuStage::NeighborList);
     threads.run([&](int thread) {
         for (const auto& potential : potentials) {
             potential->compute(thread, particles, includeForces, results);
@@ -63,8 +72,10 @@ void CpuEvaluator::evaluate(const ForceParticles& particles, bool includeForces,
 
 std::string CpuEvaluator::getReport() const {
     std::string report = std::string("{\"isa\": \"") + kernels.isa + "\", \"threads\": " + std::to_string(threads.getSize());
-    report += ", \"network\": " + potentials[0]->getReport() + "}";
-    return report;
+    report += ", \"network\": " + potentials[0]->getReport();
+    if (profile)
+        report += ", \"profile\": " + profile->getReport();
+    return report + "}";
 }
 
 } // namespace OpenMMFlash

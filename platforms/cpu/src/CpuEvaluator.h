@@ -30,6 +30,7 @@ public:
 private:
     const CpuKernels& kernels;
     CpuThreads& threads;
+    const std::shared_ptr<CpuProfile> profile;
     std::vector<std::unique_ptr<CpuPotential>> potentials;
 };
 

@@ -3,8 +3,10 @@
 #ifndef OPENMMFLASH_CPUPOTENTIAL_H_
 #define OPENMMFLASH_CPUPOTENTIAL_H_
 
+#include "CpuProfile.h"
 #include "openmmflash/internal/CompiledModel.h"
 #include "openmmflash/internal/Evaluation.h"
+#include <memory>
 #include <string>
 
 namespace OpenMMFlash {
@@ -18,8 +20,13 @@ struct CpuOptions {
     double skin = 0.1;
     /** Neighbor list entries reserved at first. No result depends on it: the list grows. */
     size_t neighborCapacity = 0;
+    /** Where to record times; nothing: they are not taken. */
+    std::shared_ptr<CpuProfile> profile;
 
-    /** The options, with those that environment variables set for tests: OPENMMFLASH_CPU_SKIN, a fraction of the cutoff from 0 to 1. */
+    /**
+     * The options, with those that environment variables set: OPENMMFLASH_CPU_SKIN, a fraction of the cutoff from 0 to 1;
+     * OPENMMFLASH_CPU_PROFILE, 1 to record times.
+     */
     static CpuOptions fromEnvironment();
 };
 
