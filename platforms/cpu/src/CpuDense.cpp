@@ -27,8 +27,10 @@ void checkSizes(const Linear& layer) {
 /** The IEEE half precision number that x is. */
 std::uint16_t toHalf(double x) {
     const unsigned sign = std::signbit(x) ? 0x8000 : 0;
+    if (x == 0)
+        return static_cast<std::uint16_t>(sign);
     int exponent;
-    const double fraction = std::frexp(std::fabs(x), &exponent); // in [1/2, 1), or 0
+    const double fraction = std::frexp(std::fabs(x), &exponent); // in [1/2, 1)
     // In units of the last bit: 2^-24 below 2^-14, then 11 significant bits.
     const int unit = std::max(exponent - 11, -24);
     const double significand = std::ldexp(fraction, exponent - unit);

@@ -70,6 +70,9 @@ FLASH_INLINE Ints loadUnaligned(const std::int32_t* p) {
 FLASH_INLINE Doubles loadUnaligned(const double* p) {
     return *reinterpret_cast<const UnalignedDoubles*>(p);
 }
+FLASH_INLINE HalfFloats loadHalfWidth(const float* p) {
+    return *reinterpret_cast<const UnalignedHalfFloats*>(p);
+}
 FLASH_INLINE HalfInts loadHalfWidth(const std::int32_t* p) {
     return *reinterpret_cast<const UnalignedHalfInts*>(p);
 }
@@ -234,7 +237,8 @@ constexpr bool HasHalf = false;
 #endif
 FLASH_INLINE Floats loadHalfPrecision([[maybe_unused]] const std::uint16_t* p) {
 #if defined(__AVX512F__)
-    return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    // Without the mask GCC 12 warns of a variable of its own that is not initialized; the instruction is the same.
+    return (Floats)_mm512_maskz_cvtph_ps(__mmask16(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #elif defined(__F16C__)
     return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #elif defined(__aarch64__)
