@@ -39,17 +39,29 @@ FLASH_INLINE float* at(const SlicedMatrix& matrix, int row, int column) {
     return matrix.data + column / matrix.width * matrix.stride + static_cast<std::ptrdiff_t>(row) * matrix.width + column % matrix.width;
 }
 
-/** Where a tile goes: the address of the first row of each vector, and floats from row to row. */
+/** Part of a matrix: where each vector of its first row begins, and floats from row to row. */
 struct Target {
     float* vectors[MaxVectors];
     std::ptrdiff_t rowStride;
+
+    inline __attribute__((always_inline)) float* at(int row, int vector) const {
+        return vectors[vector] + row * rowStride;
+    }
 };
 
-FLASH_INLINE Target getTarget(const SlicedMatrix& matrix, int row, int column, int vectors) {
+/** The columns of a panel, from row 0. */
+FLASH_INLINE Target getColumns(const SlicedMatrix& matrix, int column, int vectors) {
     Target target = {};
-    for (int v = 0; v < vectors; v++)
-        target.vectors[v] = at(matrix, row, column + v * Width);
+    for (int v = 0; v < MaxVectors; v++)
+        target.vectors[v] = at(matrix, 0, v < vectors ? column + v * Width : column);
     target.rowStride = matrix.width;
+    return target;
+}
+
+FLASH_INLINE Target fromRow(const Target& columns, int row) {
+    Target target = columns;
+    for (int v = 0; v < MaxVectors; v++)
+        target.vectors[v] += row * columns.rowStride;
     return target;
 }
 
@@ -95,7 +107,7 @@ void multiplyTile(const float* x, const SlicedMatrix& matrix, int inputs, const 
     for (int r = 0; r < Rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; v++) {
-            float* const p = target.vectors[v] + r * target.rowStride;
+            float* const p = target.at(r, v);
             storeUnaligned(p, add ? loadUnaligned(p) + sum[r][v] : sum[r][v]);
         }
 }
@@ -119,12 +131,12 @@ template <int Vectors, class Weight> struct Tiles {
 template <bool WithSlope, class Function> void activateTile(const Function& function, int rows, int vectors, const Target& value, const Target& slope) {
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) {
-            float* const p = value.vectors[v] + r * value.rowStride;
+            float* const p = value.at(r, v);
             Floats y, dy;
             function(loadUnaligned(p), y, dy);
             storeUnaligned(p, y);
             if (WithSlope)
-                storeUnaligned(slope.vectors[v] + r * slope.rowStride, dy);
+                storeUnaligned(slope.at(r, v), dy);
         }
 }
 
@@ -149,15 +161,13 @@ template <class Action> FLASH_INLINE void withActivation(DenseActivation activat
 }
 
 /** What becomes of a tile once its sums stand in y, or in `sums` for the forms that multiply. */
-void finishTile(int row, int column, int rows, int vectors, const DenseOutput& output, const Target& y, const Target& sums) {
+void finishTile(int rows, int vectors, const DenseOutput& output, const Target& y, const Target& other, const Target& sums) {
     using Form = DenseOutput::Form;
     if (output.form == Form::Store || output.form == Form::Add)
         return;
-    const bool hasOther = output.other.data != nullptr;
-    const Target other = hasOther ? getTarget(output.other, row, column, vectors) : Target{};
     if (output.form == Form::Activate) {
         withActivation(output.activation, output.alpha, [&](const auto& function) {
-            if (hasOther)
+            if (output.other.data != nullptr)
                 activateTile<true>(function, rows, vectors, y, other);
             else
                 activateTile<false>(function, rows, vectors, y, other);
@@ -168,39 +178,41 @@ void finishTile(int row, int column, int rows, int vectors, const DenseOutput& o
     const Floats inverse = broadcast(1 / output.alpha), one = broadcast(1.0f);
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) {
-            Floats factor = loadUnaligned(other.vectors[v] + r * other.rowStride);
+            Floats factor = loadUnaligned(other.at(r, v));
             if (celu) {
                 factor = factor * inverse + one;
                 factor = factor > one ? one : factor; // NaN stays
             }
-            storeUnaligned(y.vectors[v] + r * y.rowStride, loadUnaligned(sums.vectors[v] + r * sums.rowStride) * factor);
+            storeUnaligned(y.at(r, v), loadUnaligned(sums.at(r, v)) * factor);
         }
+}
+
+/** Where part k of n begins, of parts that differ by at most one row. */
+FLASH_INLINE int cut(int rows, int k, int n) {
+    return static_cast<int>(static_cast<std::int64_t>(rows) * k / n);
 }
 
 template <class Weight> void multiplyRows(int begin, int end, const SlicedMatrix& x, const PackedWeights& packed, const DenseOutput& output) {
     using Form = DenseOutput::Form;
     const bool toBuffer = output.form == Form::MultiplyOther || output.form == Form::MultiplyCeluSlope;
+    const bool hasOther = toBuffer || (output.form == Form::Activate && output.other.data != nullptr);
     alignas(64) float buffer[MaxRows * Panel];
-    Target sums = {};
+    const Target sums = getColumns(SlicedMatrix{buffer, Panel, 0}, 0, MaxVectors);
     const Weight* weights = static_cast<const Weight*>(packed.panels);
     const int rows = end - begin, tiles = (rows + MaxRows - 1) / MaxRows;
     for (int column = 0; column < packed.outputs; column += Panel) {
         const int left = packed.outputs - column, vectors = left >= Panel ? MaxVectors : (left + Width - 1) / Width;
-        const float* bias = packed.bias == nullptr ? nullptr : packed.bias + column;
-        if (toBuffer) {
-            for (int v = 0; v < vectors; v++)
-                sums.vectors[v] = buffer + v * Width;
-            sums.rowStride = Panel;
-        }
-        const Tile<Weight>* const kernels = vectors == 1 ? Tiles<1, Weight>::tiles : Tiles<2, Weight>::tiles;
+        const float* const bias = packed.bias == nullptr ? nullptr : packed.bias + column;
+        const Target yColumns = getColumns(output.y, column, vectors);
+        const Target otherColumns = hasOther ? getColumns(output.other, column, vectors) : yColumns;
+        const Tile<Weight>* const kernels = vectors == 1 ? Tiles<1, Weight>::tiles : Tiles<MaxVectors, Weight>::tiles;
         for (int tile = 0; tile < tiles; tile++) {
             // Tiles of nearly the same size: a last one of a row or two would take as long as one of four.
-            const int first = begin + static_cast<int>(static_cast<std::int64_t>(rows) * tile / tiles);
-            const int next = begin + static_cast<int>(static_cast<std::int64_t>(rows) * (tile + 1) / tiles);
-            const Target y = getTarget(output.y, first, column, vectors);
+            const int first = begin + cut(rows, tile, tiles), next = begin + cut(rows, tile + 1, tiles);
             const float* const row = packed.inputs == 0 ? nullptr : x.data + static_cast<std::ptrdiff_t>(first) * x.width;
+            const Target y = fromRow(yColumns, first);
             kernels[next - first - 1](row, x, packed.inputs, weights, bias, toBuffer ? sums : y, output.form == Form::Add);
-            finishTile(first, column, next - first, vectors, output, y, sums);
+            finishTile(next - first, vectors, output, y, fromRow(otherColumns, first), sums);
         }
         weights += static_cast<std::ptrdiff_t>(packed.inputs) * vectors * Width;
     }
@@ -212,8 +224,7 @@ void multiply(int begin, int end, const SlicedMatrix& x, const PackedWeights& pa
     const int tiles = CacheBytes / bytes > 2 ? CacheBytes / bytes : 2, rows = end - begin;
     const int blocks = (rows + tiles * MaxRows - 1) / (tiles * MaxRows);
     for (int block = 0; block < blocks; block++) {
-        const int first = begin + static_cast<int>(static_cast<std::int64_t>(rows) * block / blocks);
-        const int next = begin + static_cast<int>(static_cast<std::int64_t>(rows) * (block + 1) / blocks);
+        const int first = begin + cut(rows, block, blocks), next = begin + cut(rows, block + 1, blocks);
         if constexpr (HasHalf)
             if (packed.half) {
                 multiplyRows<std::uint16_t>(first, next, x, packed, output);
