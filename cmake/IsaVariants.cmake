@@ -1,15 +1,16 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
 
-# flash_isa_variants(target sources): the sources compiled once for each instruction set, in namespaces v2, v3 and v4 on x86-64,
-# and `baseline` elsewhere; linked into the target.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+    set(FLASH_ISA_VARIANTS v2 v3 v4)
+else()
+    set(FLASH_ISA_VARIANTS baseline)
+endif()
+
+# flash_isa_variants(target sources): the sources compiled once for each instruction set, each in a namespace of its name, and linked
+# into the target.
 function(flash_isa_variants target)
-    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-        set(variants v2 v3 v4)
-    else()
-        set(variants baseline)
-    endif()
-    foreach(variant ${variants})
+    foreach(variant ${FLASH_ISA_VARIANTS})
         set(library ${target}_${variant})
         add_library(${library} OBJECT ${ARGN})
         flash_target_settings(${library})

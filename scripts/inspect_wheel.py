@@ -12,6 +12,7 @@ from pathlib import Path
 REQUIRED = [
     r"OpenMM\.libs/lib/libOpenMMFlash\.so",
     r"OpenMM\.libs/lib/plugins/libOpenMMFlashReference\.so",
+    r"OpenMM\.libs/lib/plugins/libOpenMMFlashCPU\.so",
     r"OpenMM\.libs/include/openmmflash/FlashForce\.h",
     r"OpenMM\.libs/include/openmmflash/FlashModel\.h",
     r"openmmflash/__init__\.py",
@@ -47,6 +48,9 @@ def inspect(wheel: Path, source: Path) -> list[str]:
             problems += [
                 f"{name}: run path entry {entry!r} is not relative to $ORIGIN" for entry in paths if not entry.startswith("$ORIGIN")
             ]
+            # OpenMM's library lies one folder up, its platforms' plugins in the same one.
+            if "/lib/plugins/" in name and paths != ["$ORIGIN", "$ORIGIN/.."]:
+                problems.append(f"{name}: the run path of a plugin is $ORIGIN:$ORIGIN/..")
             # Pip builds in temporary folders, whose names end in debugging text and assertions.
             for place in (str(source).encode(), b"/tmp/", b"pip-build-env", b"site-packages/"):
                 found = re.search(rb"[\x20-\x7e]*" + re.escape(place) + rb"[\x20-\x7e]*", data)

@@ -141,11 +141,13 @@ cppFiles() {
     find openmmapi platforms serialization wrappers tests examples \( -name '*.cpp' -o -name '*.h' \) -not -path '*/build/*'
 }
 
-# clang-tidy on the parts without OpenMM. It knows clang's options only, so those of GCC are taken out of the compile commands.
+# clang-tidy on the library and on what all platforms are made of. It knows clang's options only, so those of GCC are taken out of the compile
+# commands. The CPU platform's kernels are left to the compilers' warnings: of registers and their intrinsics it knows nothing worth saying.
 clangTidy() {
     mkdir -p build/tidy
     sed 's/ -f\(no-\)\?tree-[a-z-]*//g' build/cpp/compile_commands.json > build/tidy/compile_commands.json
-    find openmmapi/src/model platforms/reference/src -name '*.cpp' | xargs -n 1 -P "$JOBS" clang-tidy --quiet -p build/tidy 2> >(grep -v 'warnings\? .*generated' >&2)
+    find openmmapi/src/model openmmapi/src/compile platforms/reference/src platforms/cpu/src -name '*.cpp' -not -path '*/kernels/*' |
+        xargs -n 1 -P "$JOBS" clang-tidy --quiet -p build/tidy 2> >(grep -v 'warnings\? .*generated' >&2)
 }
 
 stage_lint() {
@@ -160,9 +162,11 @@ stage_lint() {
 
 # ctest on a build, its output in the log and on the terminal: runCtest BUILD JUNIT_FILE OPTION...
 runCtest() {
-    local build=$1 junit=$2
+    local build=$1 junit=$2 rc=0
     shift 2
-    ctest --test-dir "$build" -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$junit" "$@" 2>&1 | toTerminal
+    ctest --test-dir "$build" -j "$JOBS" --timeout 1200 --output-on-failure --no-tests=error --output-junit "$junit" "$@" 2>&1 | toTerminal || rc=$?
+    grep -h '^SKIP' "$build/Testing/Temporary/LastTest.log" | sort -u | toTerminal || true
+    return "$rc"
 }
 
 stage_cpp() {
@@ -170,6 +174,7 @@ stage_cpp() {
     useTestEnv
     configure build/cpp
     check "build with -Wall -Wextra -Werror" cmake --build build/cpp -j "$JOBS"
+    check "nothing leaves the kernels of an instruction set" "$TEST_ENV/bin/python" scripts/check_isa_symbols.py build/cpp
     rm -f "$LOGS/ctest.xml"
     runCtest build/cpp "$LOGS/ctest.xml" || rc=$?
     countJunit "$LOGS/ctest.xml" "$rc"
@@ -180,19 +185,34 @@ stage_pytest() {
     "$TEST_ENV/bin/python" scripts/run_pytest.py "$LOGS" "$LOGS/pytest.counts" "$JOBS" 2>&1 | toTerminal
 }
 
+# The C++ tests that need no OpenMM: all of their code is ours, built with the sanitizer.
+ALONE='^Test(ModelReader|ReferenceEvaluator|Compile|Cpu(NeighborList|Kernels|SchNet|Ani))'
+# Those of them in which several threads work together.
+THREADED='^TestCpu(NeighborList|SchNet|Ani)'
+
 # Leaks are looked for where only our own code runs: OpenMM never frees its kernel factories, nor a Context whose constructor throws.
 stage_sanitize() {
-    local rc alone='^(TestModelReader|TestReferenceEvaluator)$'
+    local rc
     useTestEnv
     configure build/sanitize -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1
     check "build with sanitizers" cmake --build build/sanitize -j "$JOBS"
     rm -f "$LOGS"/sanitize*.xml
     rc=0
-    ASAN_OPTIONS=detect_leaks=1 runCtest build/sanitize "$LOGS/sanitize.xml" -R "$alone" || rc=$?
+    ASAN_OPTIONS=detect_leaks=1 runCtest build/sanitize "$LOGS/sanitize.xml" -R "$ALONE" || rc=$?
     countJunit "$LOGS/sanitize.xml" "$rc"
     rc=0
-    ASAN_OPTIONS=detect_leaks=0 runCtest build/sanitize "$LOGS/sanitize-openmm.xml" -E "$alone" || rc=$?
+    ASAN_OPTIONS=detect_leaks=0 runCtest build/sanitize "$LOGS/sanitize-openmm.xml" -E "$ALONE" || rc=$?
     countJunit "$LOGS/sanitize-openmm.xml" "$rc"
+}
+
+stage_threads() {
+    local rc=0
+    useTestEnv
+    configure build/threads -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1
+    check "build with ThreadSanitizer" cmake --build build/threads -j "$JOBS"
+    rm -f "$LOGS/threads.xml"
+    TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 runCtest build/threads "$LOGS/threads.xml" -R "$THREADED" || rc=$?
+    countJunit "$LOGS/threads.xml" "$rc"
 }
 
 hasFuzzer() {

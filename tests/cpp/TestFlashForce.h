@@ -389,7 +389,7 @@ inline void testWrongForces() {
     CHECK_THROWS(OpenMMException, test.getEnergy(test.positions), "same position", "1", "3");
 }
 
-/** @return the number of failures, for main() */
+/** @return the exit status, for main() */
 inline int runFlashForceTests(const std::string& platform, const Tolerances& allowed, int argc, char** argv) {
     platformName = platform;
     tolerances = allowed;
