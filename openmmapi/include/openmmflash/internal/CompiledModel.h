@@ -7,37 +7,63 @@
 #include "openmmflash/internal/windowsExportFlash.h"
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace OpenMMFlash {
 
+/** Largest number of pieces of a table. */
+constexpr int MaxPieces = 16384;
+
 /**
  * The knots of all radial tables of a model: one grid, so that a pair's piece is found once. Piece 0 reaches from 0 to the first
- * knot and is a cubic in r; pieces 1 to `pieces` - 1 divide what is left up to the cutoff evenly in ln r or in r.
+ * knot; pieces 1 to `pieces` - 1 divide what is left up to the cutoff evenly in u(r) = ln r or u(r) = r:
+ *
+ *   r < first:   piece = 0,             t = r / first,                          dt/dr = 1 / first
+ *   otherwise:   x = (u(r) - getStart()) * getScale(), at least 0
+ *                piece = 1 + floor(x), at most pieces - 1,  t = x - (piece - 1),  dt/dr = getScale() * du/dr  (du/dr = 1 / r or 1)
+ *
+ * In single precision x would be uncertain by 1e-4 of a piece where there are a thousand: find piece and t in double, or x as the
+ * sum of an exact and a small part, and round t.
  */
-struct RadialGrid {
+struct OPENMM_EXPORT_FLASH RadialGrid {
     enum class Knots { Linear, Logarithmic };
     Knots knots = Knots::Logarithmic;
     int pieces = 0; ///< with piece 0
     double first = 0, cutoff = 0;
 
-    /** Where r < cutoff lies: its piece, t in [0, 1) within it, and dt/dr. */
+    /** u at the first knot. */
+    double getStart() const;
+    /** Pieces per unit of u. */
+    double getScale() const;
+    /** Where r < cutoff lies: its piece, t in it (from 0 to 1, to rounding), and dt/dr. */
     void locate(double r, int& piece, double& t, double& dtdr) const;
+    /** The distance at t of a piece. */
+    double getDistance(int piece, double t) const;
 };
 
-/** Functions of a distance as cubic pieces: value = ((c3 t + c2) t + c1) t + c0. The derivative that counts is that of this interpolant. */
-struct RadialTable {
+/**
+ * Functions of a distance as cubic pieces: value = ((c3 t + c2) t + c1) t + c0. The derivative that counts is that of this interpolant,
+ * ((3 c3 t + 2 c2) t + c1) dt/dr. Both are continuous at every knot, the first one included.
+ */
+struct OPENMM_EXPORT_FLASH RadialTable {
     int channels = 0;
     std::vector<double> coefficients; ///< [piece][4][channels]
-    /** Largest errors beyond the first knot, measured between the knots, relative to each channel's largest value or dG/dr. */
+    /**
+     * Bounds of the errors of value and derivative between first knot and cutoff, relative to each channel's largest value and derivative
+     * there. Measured in every piece where the error of a cubic piece peaks, times a margin for what lies between.
+     */
     double valueError = 0, derivativeError = 0;
+    double valueErrorBelow = 0; ///< the same of the value between 0 and the first knot, where no tolerance holds
+
+    /** @param values,derivatives  [channels] @param derivatives  dG/dr, or nullptr */
+    void evaluate(const RadialGrid& grid, double r, double* values, double* derivatives) const;
 };
 
 /** G(r) = sum_k u_k(r) V_k, where the spectrum of G allows it. */
 struct LowRankFactors {
-    RadialTable functions;         ///< u, with `rank` channels
+    RadialTable functions;         ///< u, with `rank` channels; its errors are those of this factorization of the table
     std::vector<double> expansion; ///< V [rank][channels]
-    double valueError = 0;         ///< largest error, relative to each channel's largest value
     int getRank() const {
         return functions.channels;
     }
@@ -47,8 +73,8 @@ struct LowRankFactors {
 struct CompiledSchNet {
     RadialGrid grid;
     struct Member {
-        std::vector<RadialTable> filters;      ///< [block], F channels
-        std::optional<RadialTable> neighbor;   ///< (P e + p) envelope of the neighbor embedding, H channels
+        std::vector<RadialTable> filters;    ///< [block], F channels
+        std::optional<RadialTable> neighbor; ///< (P e + p) envelope of the neighbor embedding, H channels
     };
     std::vector<Member> members;
     SchNetSpec spec; ///< layers of the filter networks and of the neighbor embedding's projection are empty
@@ -58,6 +84,7 @@ struct CompiledSchNet {
 struct CompiledAni {
     AniSpec spec;                  ///< constants; networks are empty
     std::vector<int> presentTypes; ///< model types, ascending; "present" indices below count these
+    int modelAevLength = 0;        ///< columns of the model's AEV
     int aevLength = 0;             ///< columns that are left: radial [present][terms], then angular [present pair a <= b][terms]
     std::vector<int> columns;      ///< [aevLength] their columns in the model's AEV
     /** [member][present type][layer]; the first layer has aevLength inputs. */
@@ -67,28 +94,40 @@ struct CompiledAni {
 /** How a model is compiled. */
 struct CompileOptions {
     double tableTolerance = 1e-6;
-    bool halfWeights = false; ///< dense weights are rounded to IEEE half precision
+    /**
+     * Round the weight matrices of dense layers to IEEE half precision. Biases, embeddings, type energies and the constants of basis and
+     * AEV are not rounded, nor are the filter networks, which become tables.
+     */
+    bool halfWeights = false;
 };
 
 /**
  * Choose the grid and compile the edge functions, in double precision, from the stored buffers.
- * The number of pieces is the smallest tried for which every table's valueError is within the tolerance and its derivativeError
- * within ten times the tolerance.
- * @throws std::invalid_argument  no table of at most MaxPieces pieces meets the tolerance; the message says what can be met
+ * Knots in ln r and in r are tried; the number of pieces is the smallest tried for which every table's valueError is within the tolerance
+ * and its derivativeError within ten times the tolerance. Bounds of envelopes (`lower`), where second derivatives jump, become knots.
+ * @throws std::invalid_argument  no table of at most MaxPieces pieces meets the tolerance (the message says what can be met); or a
+ *                                weight has no half precision number
  */
 OPENMM_EXPORT_FLASH CompiledSchNet compileSchNet(const SchNetSpec& spec, const CompileOptions& options);
-/** @param types  types of all particles, in any order, repeated */
+/** @param types  types of all particles, in any order, repeated @throws std::invalid_argument  a weight has no half precision number */
 OPENMM_EXPORT_FLASH CompiledAni compileAni(const AniSpec& spec, const std::vector<int>& types, const CompileOptions& options);
-/** Factors of the smallest rank whose error is within the tolerance, or nothing where the rank would exceed half the channels. */
+/**
+ * Factors of the smallest rank for which the error of the value is within the tolerance and that of the derivative within ten times the
+ * tolerance, or nothing where the rank would exceed half the channels.
+ */
 OPENMM_EXPORT_FLASH std::optional<LowRankFactors> factorize(const RadialTable& table, const RadialGrid& grid, double tolerance);
-/** Round to the nearest IEEE half precision number, ties to even. @throws std::invalid_argument beyond 65504 */
+/** Round to the nearest IEEE half precision number, ties to even. @throws std::invalid_argument  not finite, or it would round beyond 65504 */
 OPENMM_EXPORT_FLASH double roundToHalf(double x);
-/** What was compiled, with certified errors, as a JSON object (docs/api.md says what is in it). */
-OPENMM_EXPORT_FLASH std::string describeCompilation(const CompiledSchNet& compiled, const CompileOptions& options);
-OPENMM_EXPORT_FLASH std::string describeCompilation(const CompiledAni& compiled, const CompileOptions& options);
 
-/** Largest number of pieces of a table. */
-constexpr int MaxPieces = 16384;
+/** Further fields of a report, at its beginning: names, and values as JSON text. */
+using ReportFields = std::vector<std::pair<std::string, std::string>>;
+/** What was compiled, with certified errors, as a JSON object (docs/api.md says what is in it). @param lengthUnit  nm per unit of the model */
+OPENMM_EXPORT_FLASH std::string describeCompilation(const CompiledSchNet& compiled, const CompileOptions& options, double lengthUnit,
+                                                    const ReportFields& fields = {});
+OPENMM_EXPORT_FLASH std::string describeCompilation(const CompiledAni& compiled, const CompileOptions& options, double lengthUnit,
+                                                    const ReportFields& fields = {});
+/** A JSON object of these fields alone. */
+OPENMM_EXPORT_FLASH std::string describeFields(const ReportFields& fields);
 
 } // namespace OpenMMFlash
 
