@@ -112,7 +112,7 @@ FLASH_INLINE Floats max(Floats a, Floats b) {
 
 FLASH_INLINE Floats sqrt(Floats x) {
 #if defined(__AVX512F__)
-    return (Floats)_mm512_sqrt_ps((__m512)x);
+    return (Floats)_mm512_maskz_sqrt_ps(0xffff, (__m512)x); // without the mask GCC 12 warns of what it does not initialise
 #elif defined(__AVX2__)
     return (Floats)_mm256_sqrt_ps((__m256)x);
 #elif defined(__x86_64__)
@@ -123,7 +123,7 @@ FLASH_INLINE Floats sqrt(Floats x) {
 }
 FLASH_INLINE Doubles sqrt(Doubles x) {
 #if defined(__AVX512F__)
-    return (Doubles)_mm512_sqrt_pd((__m512d)x);
+    return (Doubles)_mm512_maskz_sqrt_pd(0xff, (__m512d)x);
 #elif defined(__AVX2__)
     return (Doubles)_mm256_sqrt_pd((__m256d)x);
 #elif defined(__x86_64__)

@@ -1,0 +1,560 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
+// ANI's atomic environment vectors and their gradient, for one atom at a time:
+//
+//   radial:  sum_j 0.25 exp(-eta (r_j - R_s)^2) fc(r_j; R_r)
+//   angular: sum_{j<k} 2 u^zeta exp(-eta ((r_j + r_k)/2 - R_a)^2) fc(r_j; R_a) fc(r_k; R_a),  u = (1 + cos(theta - theta_s)) / 2
+//
+// with theta = arccos(0.95 c), c the cosine of the angle jik: cos(theta - theta_s) = 0.95 c cos(theta_s) + s sin(theta_s),
+// s = sqrt(1 - (0.95 c)^2). No arccos, and no division by a sine that can vanish.
+//
+// What there is once for each neighbour (displacement, distance, cutoff functions) is found in double precision and rounded.
+// A distance stays in two parts, because the Gaussians multiply its error by several tens.
+//
+// Triples (j, k) of neighbours are numbered in the order of j, then k, and go through in chunks that stay in the first cache.
+// A triple's angular terms are the outer product of angleTerms and distanceTerms numbers. Both are computed with
+// (triple, term) in the lanes. Forward: the outer products of all triples of one pair of types are added in registers.
+// Backward, with G = dE/dAEV of that pair, for each triple: the sums of G A D, G A' D and G A D' over all terms, which are the
+// derivatives that the triple's c and distances need; from there on lanes are triples with the same j.
+#include "Aev.h"
+#include "AevMath.h"
+
+namespace OpenMMFlash {
+namespace FLASH_ISA {
+
+extern const AevKernels aevKernels;
+
+namespace {
+
+constexpr int Chunk = 128; ///< triples, a multiple of Width
+constexpr float CosineFactor = 0.95f;
+
+/** The triples of a chunk with the same j: k = begin to begin + count - 1. */
+struct Run {
+    int j, type, begin, count;
+    int first; ///< its first triple in the chunk
+};
+
+struct Scratch {
+    // Neighbours within the radial cutoff.
+    double *dx, *dy, *dz, *r2;
+    std::int64_t* entry;
+    float *ux, *uy, *uz;     ///< directions
+    float *r, *rRest;        ///< r = r + rRest
+    float *inverse;          ///< 1 / r
+    float *fc, *fcSlope;     ///< of the radial cutoff
+    float *fcA, *fcASlope;   ///< of the angular cutoff
+    float *dEdr, *gx, *gy, *gz;
+    int* radialEnd; ///< [type]: one behind its last neighbour
+    // Those within the angular cutoff.
+    int* index; ///< among the above
+    float *ax, *ay, *az, *ar, *arRest, *af, *afSlope;
+    float *dEdux, *dEduy, *dEduz, *dEdar;
+    int* angularEnd;
+    // The chunk.
+    Run* runs;
+    int* offsets;                     ///< [triple] of its pair's block in the row
+    float *c, *s, *ratio;             ///< cosine, sqrt(1 - (0.95 c)^2), c / s
+    float *mean, *meanRest, *ff;      ///< of both distances; product of the cutoff functions
+    float *A, *ASlope, *D, *DSlope;   ///< [triple][term]
+    float *S, *SA, *SD;               ///< [triple] sums of G A D, G A' D, G A D'
+    int count, angularCount, numRuns, numTriples;
+    float* end;
+};
+
+template <class T> FLASH_INLINE void take(T*& array, char*& memory, std::int64_t size) {
+    array = reinterpret_cast<T*>(memory);
+    memory += (size * static_cast<std::int64_t>(sizeof(T)) + 63) / 64 * 64;
+}
+
+/** Cut the memory into arrays; every one may be read and written a vector beyond what it holds. */
+void layOut(const AevConstants& constants, float* memory, std::int64_t candidates, Scratch& s) {
+    char* p = reinterpret_cast<char*>(memory);
+    const std::int64_t n = candidates + 2 * Width, m = Chunk + Width;
+    double** const displacements[] = {&s.dx, &s.dy, &s.dz, &s.r2};
+    for (double** array : displacements)
+        take(*array, p, n);
+    take(s.entry, p, n);
+    float** const neighbors[] = {&s.ux, &s.uy,      &s.uz,  &s.r,  &s.rRest, &s.inverse, &s.fc,      &s.fcSlope, &s.fcA,   &s.fcASlope, &s.dEdr,  &s.gx,   &s.gy,
+                                 &s.gz, &s.ax,      &s.ay,  &s.az, &s.ar,    &s.arRest,  &s.af,      &s.afSlope, &s.dEdux, &s.dEduy,    &s.dEduz, &s.dEdar};
+    for (float** array : neighbors)
+        take(*array, p, n);
+    take(s.index, p, n);
+    take(s.radialEnd, p, constants.numTypes);
+    take(s.angularEnd, p, constants.numTypes);
+    take(s.runs, p, Chunk);
+    take(s.offsets, p, m);
+    float** const triples[] = {&s.c, &s.s, &s.ratio, &s.mean, &s.meanRest, &s.ff, &s.S, &s.SA, &s.SD};
+    for (float** array : triples)
+        take(*array, p, m);
+    take(s.A, p, m * constants.angleTerms);
+    take(s.ASlope, p, m * constants.angleTerms);
+    take(s.D, p, m * constants.distanceTerms);
+    take(s.DSlope, p, m * constants.distanceTerms);
+    s.end = reinterpret_cast<float*>(p);
+}
+
+/** Neighbours within the radial cutoff, in the row's order. @return the first entry without a direction, or -1 */
+std::int64_t findNeighbors(const AevConstants& constants, const AevRow& atom, Scratch& s) {
+    const double* xi = atom.positions + 3 * static_cast<std::int64_t>(atom.particle);
+    const double cutoff2 = constants.radialCutoff * constants.radialCutoff, coincidence2 = constants.coincidence * constants.coincidence;
+    std::int64_t coincident = -1, e = atom.begin;
+    int n = 0;
+    for (int type = 0; type < constants.numTypes; type++) {
+        const int typeEnd = atom.typeStart[type + 1];
+        for (; e < atom.end && atom.senders[e] < typeEnd; e++) {
+            const double* xj = atom.positions + 3 * static_cast<std::int64_t>(atom.senders[e]);
+            const double* shift = atom.shifts + 3 * static_cast<std::int64_t>(atom.shiftIndices[e]);
+            // The difference first, then the box vectors: the reverse pair has exactly the opposite displacement.
+            const double dx = xj[0] - xi[0] + shift[0], dy = xj[1] - xi[1] + shift[1], dz = xj[2] - xi[2] + shift[2];
+            const double r2 = dx * dx + dy * dy + dz * dz;
+            s.dx[n] = dx;
+            s.dy[n] = dy;
+            s.dz[n] = dz;
+            s.r2[n] = r2;
+            s.entry[n] = e;
+            if (__builtin_expect(!(r2 > coincidence2), 0)) {
+                coincident = coincident < 0 ? e : coincident;
+                continue;
+            }
+            n += r2 < cutoff2;
+        }
+        s.radialEnd[type] = n;
+    }
+    s.count = n;
+    for (int k = n; k < n + DoubleWidth; k++) { // what is read beyond the last one
+        s.dx[k] = s.dy[k] = s.dz[k] = 0;
+        s.r2[k] = 1;
+    }
+    return coincident;
+}
+
+/** fc = cos(x)^2 with x = pi r / (2 R), and its derivative by r; x in [0, pi/2]. */
+FLASH_INLINE void evaluateCutoff(Doubles r, double cutoff, Doubles& value, Doubles& slope) {
+    const double scale = 1.57079632679489661923 / cutoff;
+    const Doubles x = r * scale, z = x * x;
+    Doubles c = broadcast(1.0 / 20922789888000.0), s = broadcast(1.0 / 355687428096000.0);
+    c = c * z - 1.0 / 87178291200.0;
+    s = s * z - 1.0 / 1307674368000.0;
+    c = c * z + 1.0 / 479001600.0;
+    s = s * z + 1.0 / 6227020800.0;
+    c = c * z - 1.0 / 3628800.0;
+    s = s * z - 1.0 / 39916800.0;
+    c = c * z + 1.0 / 40320.0;
+    s = s * z + 1.0 / 362880.0;
+    c = c * z - 1.0 / 720.0;
+    s = s * z - 1.0 / 5040.0;
+    c = c * z + 1.0 / 24.0;
+    s = s * z + 1.0 / 120.0;
+    c = c * z - 0.5;
+    s = s * z - 1.0 / 6.0;
+    c = c * z + 1.0;
+    s = (s * z + 1.0) * x;
+    value = c * c;
+    slope = -2.0 * scale * c * s;
+}
+
+FLASH_INLINE void storeRounded(float* p, Doubles x) {
+    storeHalfWidth(p, __builtin_convertvector(x, HalfFloats));
+}
+
+void computeGeometry(const AevConstants& constants, const Scratch& s) {
+    const double toGrid = 6755399441055744.0 * constants.grid; // 1.5 * 2^52: the sum is a multiple of the grid
+    for (int k = 0; k < s.count; k += DoubleWidth) {
+        const Doubles r2 = loadUnaligned(s.r2 + k), inverse = 1.0 / sqrt(r2), r = r2 * inverse;
+        storeRounded(s.ux + k, loadUnaligned(s.dx + k) * inverse);
+        storeRounded(s.uy + k, loadUnaligned(s.dy + k) * inverse);
+        storeRounded(s.uz + k, loadUnaligned(s.dz + k) * inverse);
+        storeRounded(s.inverse + k, inverse);
+        const Doubles coarse = (r + toGrid) - toGrid;
+        storeRounded(s.r + k, coarse);
+        storeRounded(s.rRest + k, r - coarse);
+        Doubles value, slope;
+        evaluateCutoff(r, constants.radialCutoff, value, slope);
+        storeRounded(s.fc + k, value);
+        storeRounded(s.fcSlope + k, slope);
+        evaluateCutoff(r, constants.angularCutoff, value, slope); // of no use beyond
+        storeRounded(s.fcA + k, value);
+        storeRounded(s.fcASlope + k, slope);
+    }
+}
+
+void selectAngular(const AevConstants& constants, Scratch& s) {
+    const double cutoff2 = constants.angularCutoff * constants.angularCutoff;
+    int n = 0, k = 0;
+    for (int type = 0; type < constants.numTypes; type++) {
+        for (; k < s.radialEnd[type]; k++) {
+            s.index[n] = k;
+            n += s.r2[k] < cutoff2;
+        }
+        s.angularEnd[type] = n;
+    }
+    s.angularCount = n;
+    for (k = 0; k < n; k++) {
+        const int i = s.index[k];
+        s.ax[k] = s.ux[i];
+        s.ay[k] = s.uy[i];
+        s.az[k] = s.uz[i];
+        s.ar[k] = s.r[i];
+        s.arRest[k] = s.rRest[i];
+        s.af[k] = s.fcA[i];
+        s.afSlope[k] = s.fcASlope[i];
+    }
+    float* const arrays[] = {s.ax, s.ay, s.az, s.ar, s.arRest, s.af, s.afSlope};
+    for (float* array : arrays)
+        storeUnaligned(array + n, Floats{});
+}
+
+void addRadial(const AevConstants& constants, const Scratch& s, float* row) {
+    const int terms = constants.radialTerms;
+    int begin = 0;
+    for (int type = 0; type < constants.numTypes; type++) {
+        for (int q = 0; q < terms; q += Width) {
+            const Floats shift = loadUnaligned(constants.radialShift + q), shiftRest = loadUnaligned(constants.radialShiftRest + q);
+            const Floats exponent = loadUnaligned(constants.radialExponent + q);
+            Floats sum = {};
+            for (int k = begin; k < s.radialEnd[type]; k++) {
+                const Floats x = (broadcast(s.r[k]) - shift) + (broadcast(s.rRest[k]) - shiftRest);
+                sum += exp2Decay(exponent * x * x) * s.fc[k];
+            }
+            store(row + static_cast<std::int64_t>(type) * terms + q, 0.25f * sum);
+        }
+        begin = s.radialEnd[type];
+    }
+}
+
+/** dE/dr of the radial terms. */
+void radialGradient(const AevConstants& constants, const Scratch& s, const float* gradient) {
+    const int terms = constants.radialTerms;
+    int type = 0;
+    for (int first = 0; first < s.count; first += Width) {
+        Floats sums[Width];
+        for (int l = 0; l < Width; l++) {
+            const int k = first + l;
+            sums[l] = Floats{};
+            if (k >= s.count)
+                continue;
+            while (k >= s.radialEnd[type])
+                type++;
+            const float fc = 0.25f * s.fc[k], fcSlope = 0.25f * s.fcSlope[k];
+            for (int q = 0; q < terms; q += Width) {
+                const Floats x = (broadcast(s.r[k]) - loadUnaligned(constants.radialShift + q)) +
+                                 (broadcast(s.rRest[k]) - loadUnaligned(constants.radialShiftRest + q));
+                const Floats gaussian = exp2Decay(loadUnaligned(constants.radialExponent + q) * x * x);
+                const Floats slope = loadUnaligned(constants.radialSlope + q) * x;
+                sums[l] += load(gradient + static_cast<std::int64_t>(type) * terms + q) * gaussian * (slope * fc + fcSlope);
+            }
+        }
+        storeUnaligned(s.dEdr + first, sumEach(sums));
+    }
+}
+
+/** Where in the order of triples the next chunk begins. */
+struct Position {
+    int j, k;
+};
+
+/** The next chunk's triples: which they are, and c, mean distance and product of the cutoff functions of each. @return false: none left */
+bool startChunk(Scratch& s, Position& at) {
+    int triples = 0, runs = 0, type = 0;
+    while (at.j + 1 < s.angularCount && triples < Chunk) {
+        int count = s.angularCount - at.k;
+        if (count > Chunk - triples)
+            count = (Chunk - triples) / Width * Width;
+        if (count == 0)
+            break;
+        while (at.j >= s.angularEnd[type])
+            type++;
+        const int j = at.j;
+        s.runs[runs++] = {j, type, at.k, count, triples};
+        const Floats ux = broadcast(s.ax[j]), uy = broadcast(s.ay[j]), uz = broadcast(s.az[j]);
+        const Floats r = broadcast(s.ar[j]), rRest = broadcast(s.arRest[j]), f = broadcast(s.af[j]);
+        for (int l = 0; l < count; l += Width) {
+            const int k = at.k + l, t = triples + l;
+            storeUnaligned(s.c + t, ux * loadUnaligned(s.ax + k) + (uy * loadUnaligned(s.ay + k) + uz * loadUnaligned(s.az + k)));
+            storeUnaligned(s.mean + t, 0.5f * (r + loadUnaligned(s.ar + k))); // exact, on half the grid
+            storeUnaligned(s.meanRest + t, 0.5f * (rRest + loadUnaligned(s.arRest + k)));
+            storeUnaligned(s.ff + t, f * loadUnaligned(s.af + k));
+        }
+        triples += count;
+        at.k += count;
+        if (at.k == s.angularCount) {
+            at.j++;
+            at.k = at.j + 1;
+        }
+    }
+    s.numRuns = runs;
+    s.numTriples = triples;
+    for (int t = 0; t < triples; t += Width) {
+        const Floats c = load(s.c + t), scaled = CosineFactor * c, sine = sqrt(1.0f - scaled * scaled);
+        store(s.s + t, sine);
+        store(s.ratio + t, c / sine);
+    }
+    return triples > 0;
+}
+
+/** A, times the cutoff functions (forward), or A and A' = dA/dc. */
+template <int P, bool Backward> FLASH_INLINE void computeAngles(const AevConstants& constants, const Scratch& s, int t, std::int64_t to, int q) {
+    const Floats c = repeatEach<P>(s.c + t), sine = repeatEach<P>(s.s + t);
+    Floats u = loadUnaligned(constants.angleCosine + q) * c + (loadUnaligned(constants.angleSine + q) * sine + 0.5f);
+    u = max(u, broadcast(1e-30f)); // rounding may leave nothing, or less
+    const Floats power = exp2Decay(loadUnaligned(constants.angleExponent + q) * log2(u));
+    const Floats value = power * (u + u);
+    if (Backward) {
+        store(s.A + to, value);
+        store(s.ASlope + to, power * (loadUnaligned(constants.angleSlope + q) - loadUnaligned(constants.angleSlopeSine + q) * repeatEach<P>(s.ratio + t)));
+    }
+    else
+        store(s.A + to, value * repeatEach<P>(s.ff + t));
+}
+
+/** D, or D and D' = dD/d(mean distance). */
+template <int P, bool Backward> FLASH_INLINE void computeDistances(const AevConstants& constants, const Scratch& s, int t, std::int64_t to, int q) {
+    const Floats x = (repeatEach<P>(s.mean + t) - loadUnaligned(constants.distanceShift + q)) +
+                     (repeatEach<P>(s.meanRest + t) - loadUnaligned(constants.distanceShiftRest + q));
+    const Floats gaussian = exp2Decay(loadUnaligned(constants.distanceExponent + q) * x * x);
+    store(s.D + to, gaussian);
+    if (Backward)
+        store(s.DSlope + to, gaussian * x * loadUnaligned(constants.distanceSlope + q));
+}
+
+template <bool Backward> void computeTerms(const AevConstants& constants, const Scratch& s) {
+    const int A = constants.angleTerms, D = constants.distanceTerms, triples = s.numTriples;
+    if (A == 4)
+        for (int t = 0; t < triples; t += Width / 4)
+            computeAngles<4, Backward>(constants, s, t, 4 * t, 0);
+    else if (A == 8 && Width > 8)
+        for (int t = 0; t < triples; t += Width / 8)
+            computeAngles<8, Backward>(constants, s, t, 8 * t, 0);
+    else
+        for (int t = 0; t < triples; t++)
+            for (int q = 0; q < A; q += Width)
+                computeAngles<Width, Backward>(constants, s, t, static_cast<std::int64_t>(t) * A + q, q);
+    if (D == 4)
+        for (int t = 0; t < triples; t += Width / 4)
+            computeDistances<4, Backward>(constants, s, t, 4 * t, 0);
+    else if (D == 8 && Width > 8)
+        for (int t = 0; t < triples; t += Width / 8)
+            computeDistances<8, Backward>(constants, s, t, 8 * t, 0);
+    else
+        for (int t = 0; t < triples; t++)
+            for (int q = 0; q < D; q += Width)
+                computeDistances<Width, Backward>(constants, s, t, static_cast<std::int64_t>(t) * D + q, q);
+}
+
+/** Vector v of the outer product of A and D, whose columns are [angle term][distance term]. */
+template <int P> FLASH_INLINE Floats multiplyTerms(const float* A, const float* D, int v, int perAngle) {
+    if (P < Width)
+        return repeatEach<P>(A + v * (Width / P)) * repeatAll<P>(D);
+    return broadcast(A[v / perAngle]) * loadUnaligned(D + v % perAngle * Width);
+}
+
+/** Add N vectors of the outer products of consecutive triples. */
+template <int P, int N> FLASH_INLINE void addProducts(const AevConstants& constants, const Scratch& s, int first, int count, int v, float* block) {
+    const int perAngle = constants.distanceTerms / Width;
+    Floats sum[N];
+    for (int i = 0; i < N; i++)
+        sum[i] = load(block + (v + i) * Width);
+    const float *A = s.A + static_cast<std::int64_t>(first) * constants.angleTerms, *D = s.D + static_cast<std::int64_t>(first) * constants.distanceTerms;
+    for (int t = 0; t < count; t++) {
+        for (int i = 0; i < N; i++)
+            sum[i] += multiplyTerms<P>(A, D, v + i, perAngle);
+        A += constants.angleTerms;
+        D += constants.distanceTerms;
+    }
+    for (int i = 0; i < N; i++)
+        store(block + (v + i) * Width, sum[i]);
+}
+
+/** Call visit(first triple, count, pair's offset) for the runs' parts whose k are of one type. */
+template <class Visitor> FLASH_INLINE void forEachSegment(const AevConstants& constants, const Scratch& s, const Visitor& visit) {
+    for (int i = 0; i < s.numRuns; i++) {
+        const Run& run = s.runs[i];
+        int k = run.begin;
+        for (int type = run.type; k < run.begin + run.count; type++) {
+            int end = s.angularEnd[type];
+            if (end <= k)
+                continue;
+            if (end > run.begin + run.count)
+                end = run.begin + run.count;
+            visit(run.first + k - run.begin, end - k, constants.pairOffsets[static_cast<std::int64_t>(run.type) * constants.numTypes + type]);
+            k = end;
+        }
+    }
+}
+
+template <int P> void addAngular(const AevConstants& constants, const Scratch& s, float* row) {
+    const int vectors = constants.angleTerms * constants.distanceTerms / Width;
+    forEachSegment(constants, s, [&](int first, int count, int offset) __attribute__((always_inline)) {
+        float* block = row + offset;
+        int v = 0;
+        for (; v + 4 <= vectors; v += 4)
+            addProducts<P, 4>(constants, s, first, count, v, block);
+        for (; v + 2 <= vectors; v += 2)
+            addProducts<P, 2>(constants, s, first, count, v, block);
+        for (; v < vectors; v++)
+            addProducts<P, 1>(constants, s, first, count, v, block);
+    });
+}
+
+/** For each triple the sums of G A D, G A' D and G A D' over the terms of its pair. */
+template <int P> void contract(const AevConstants& constants, const Scratch& s, const float* gradient) {
+    const int A = constants.angleTerms, D = constants.distanceTerms;
+    const int perAngle = P < Width ? 1 : D / Width, rows = A * D / Width / perAngle;
+    for (int first = 0; first < s.numTriples; first += Width) {
+        Floats sums[Width], sumsA[Width], sumsD[Width];
+        for (int l = 0; l < Width; l++) {
+            const int t = first + l;
+            const float *a = s.A + static_cast<std::int64_t>(t) * A, *aSlope = s.ASlope + static_cast<std::int64_t>(t) * A;
+            const float *d = s.D + static_cast<std::int64_t>(t) * D, *dSlope = s.DSlope + static_cast<std::int64_t>(t) * D;
+            const float* block = gradient + s.offsets[t];
+            sums[l] = sumsA[l] = sumsD[l] = Floats{};
+            for (int q = 0; q < perAngle; q++) {
+                Floats x = {}, xSlope = {};
+                for (int row = 0; row < rows; row++) {
+                    const Floats g = load(block + (row * perAngle + q) * Width);
+                    const int from = P < Width ? row * (Width / P) : row;
+                    x += repeatEach<P>(a + from) * g;
+                    xSlope += repeatEach<P>(aSlope + from) * g;
+                }
+                const Floats distance = repeatAll<P>(d + q * Width);
+                sums[l] += x * distance;
+                sumsA[l] += xSlope * distance;
+                sumsD[l] += x * repeatAll<P>(dSlope + q * Width);
+            }
+        }
+        store(s.S + first, sumEach(sums));
+        store(s.SA + first, sumEach(sumsA));
+        store(s.SD + first, sumEach(sumsD));
+    }
+}
+
+/** From the sums of the chunk's triples: dE/d(direction) and dE/dr of their neighbours. */
+void addTripleGradients(const Scratch& s) {
+    const Ints lanes = iota();
+    for (int i = 0; i < s.numRuns; i++) {
+        const Run& run = s.runs[i];
+        const int j = run.j;
+        const Floats ux = broadcast(s.ax[j]), uy = broadcast(s.ay[j]), uz = broadcast(s.az[j]), f = broadcast(s.af[j]), fSlope = broadcast(s.afSlope[j]);
+        Floats x = {}, y = {}, z = {}, r = {};
+        for (int l = 0; l < run.count; l += Width) {
+            const int k = run.begin + l, t = run.first + l;
+            const Ints inside = lanes < run.count - l;
+            const Floats fK = loadUnaligned(s.af + k), ff = f * fK;
+            const Floats S = inside ? loadUnaligned(s.S + t) : Floats{};
+            const Floats byCosine = inside ? ff * loadUnaligned(s.SA + t) : Floats{};
+            const Floats byMean = inside ? (0.5f * ff) * loadUnaligned(s.SD + t) : Floats{};
+            x += byCosine * loadUnaligned(s.ax + k);
+            y += byCosine * loadUnaligned(s.ay + k);
+            z += byCosine * loadUnaligned(s.az + k);
+            r += (S * fK) * fSlope + byMean;
+            storeUnaligned(s.dEdux + k, loadUnaligned(s.dEdux + k) + byCosine * ux);
+            storeUnaligned(s.dEduy + k, loadUnaligned(s.dEduy + k) + byCosine * uy);
+            storeUnaligned(s.dEduz + k, loadUnaligned(s.dEduz + k) + byCosine * uz);
+            storeUnaligned(s.dEdar + k, loadUnaligned(s.dEdar + k) + ((S * f) * loadUnaligned(s.afSlope + k) + byMean));
+        }
+        s.dEdux[j] += sum(x);
+        s.dEduy[j] += sum(y);
+        s.dEduz[j] += sum(z);
+        s.dEdar[j] += sum(r);
+    }
+}
+
+/** Radial and angular parts together: dE/d(displacement). */
+void storeGradients(const AevRow& atom, const Scratch& s, float* entryGradients) {
+    for (int k = 0; k < s.count; k += Width) {
+        const Floats g = loadUnaligned(s.dEdr + k);
+        storeUnaligned(s.gx + k, g * loadUnaligned(s.ux + k));
+        storeUnaligned(s.gy + k, g * loadUnaligned(s.uy + k));
+        storeUnaligned(s.gz + k, g * loadUnaligned(s.uz + k));
+    }
+    for (int k = 0; k < s.angularCount; k++) {
+        const int i = s.index[k];
+        const float ux = s.ax[k], uy = s.ay[k], uz = s.az[k], x = s.dEdux[k], y = s.dEduy[k], z = s.dEduz[k], inverse = s.inverse[i];
+        // A direction changes by the displacement's part across it, over r.
+        const float along = s.dEdar[k] - (x * ux + y * uy + z * uz) * inverse;
+        s.gx[i] += along * ux + x * inverse;
+        s.gy[i] += along * uy + y * inverse;
+        s.gz[i] += along * uz + z * inverse;
+    }
+    for (std::int64_t e = 3 * atom.begin; e < 3 * atom.end; e++)
+        entryGradients[e] = 0;
+    for (int k = 0; k < s.count; k++) {
+        float* g = entryGradients + 3 * s.entry[k];
+        g[0] = s.gx[k];
+        g[1] = s.gy[k];
+        g[2] = s.gz[k];
+    }
+}
+
+int padTerms(int terms) {
+    for (int few = 4; few < Width; few *= 2)
+        if (terms <= few)
+            return few;
+    return (terms + Width - 1) / Width * Width;
+}
+
+size_t getScratchSize(const AevConstants& constants, std::int64_t candidates) {
+    Scratch s;
+    layOut(constants, nullptr, candidates, s);
+    return reinterpret_cast<size_t>(s.end) / sizeof(float);
+}
+
+std::int64_t forward(const AevConstants& constants, const AevRow& atom, float* scratch, std::int64_t candidates, float* row) {
+    Scratch s;
+    layOut(constants, scratch, candidates, s);
+    const std::int64_t coincident = findNeighbors(constants, atom, s);
+    computeGeometry(constants, s);
+    selectAngular(constants, s);
+    for (int c = constants.numTypes * constants.radialTerms; c < constants.rowLength; c += Width)
+        store(row + c, Floats{});
+    addRadial(constants, s, row);
+    for (Position at = {0, 1}; startChunk(s, at);) {
+        computeTerms<false>(constants, s);
+        if (constants.distanceTerms == 4)
+            addAngular<4>(constants, s, row);
+        else if (constants.distanceTerms == 8 && Width > 8)
+            addAngular<8>(constants, s, row);
+        else
+            addAngular<Width>(constants, s, row);
+    }
+    return coincident;
+}
+
+void backward(const AevConstants& constants, const AevRow& atom, float* scratch, std::int64_t candidates, const float* gradient, float* entryGradients) {
+    Scratch s;
+    layOut(constants, scratch, candidates, s);
+    findNeighbors(constants, atom, s);
+    computeGeometry(constants, s);
+    selectAngular(constants, s);
+    radialGradient(constants, s, gradient);
+    float* const arrays[] = {s.dEdux, s.dEduy, s.dEduz, s.dEdar};
+    for (float* array : arrays)
+        for (int k = 0; k < s.angularCount + Width; k += Width)
+            storeUnaligned(array + k, Floats{});
+    for (Position at = {0, 1}; startChunk(s, at);) {
+        computeTerms<true>(constants, s);
+        forEachSegment(constants, s, [&](int first, int count, int offset) __attribute__((always_inline)) {
+            for (int t = first; t < first + count; t++)
+                s.offsets[t] = offset;
+        });
+        for (int t = s.numTriples; t < s.numTriples + Width; t++)
+            s.offsets[t] = 0; // computed with the others, and of no use
+        if (constants.distanceTerms == 4)
+            contract<4>(constants, s, gradient);
+        else if (constants.distanceTerms == 8 && Width > 8)
+            contract<8>(constants, s, gradient);
+        else
+            contract<Width>(constants, s, gradient);
+        addTripleGradients(s);
+    }
+    storeGradients(atom, s, entryGradients);
+}
+
+} // namespace
+
+const AevKernels aevKernels = {padTerms, getScratchSize, forward, backward};
+
+} // namespace FLASH_ISA
+} // namespace OpenMMFlash
