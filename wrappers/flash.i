@@ -336,6 +336,12 @@ particle: index in the System (each at most once); type: index of the model's ty
     std::vector<double> getEnsembleDeviation(OpenMM::Context& context) const;
     %feature("docstring") getGroups "The group numbers in use, ascending.";
     std::vector<int> getGroups() const;
+    %feature("docstring") getCompilationReport "How the Context's platform evaluates the model, with the certified errors of tables, as a dict (docs/api.md says what is in it).";
+    %feature("pythonappend") getCompilationReport %{
+        from json import loads
+        val = loads(val)
+    %}
+    std::string getCompilationReport(OpenMM::Context& context) const;
 
     %extend {
         %feature("docstring") isinstance "Whether a Force, as System.getForce() returns it, is a FlashForce.";

@@ -119,6 +119,9 @@ public:
     /** The group numbers in use, ascending. */
     std::vector<int> getGroups() const;
 
+    /** How the Context's platform evaluates the model, with the certified errors of tables: a JSON object (docs/api.md says what is in it). */
+    std::string getCompilationReport(OpenMM::Context& context) const;
+
 protected:
     OpenMM::ForceImpl* createImpl() const override;
 

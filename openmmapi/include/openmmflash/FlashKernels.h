@@ -32,6 +32,8 @@ public:
     virtual double execute(OpenMM::ContextImpl& context, bool includeForces, bool includeEnergy) = 0;
     virtual void copyParametersToContext(OpenMM::ContextImpl& context, const FlashForce& force) = 0;
     virtual FlashEnergies computeEnergies(OpenMM::ContextImpl& context) = 0;
+    /** A JSON object with the fields "platform" (its name) and "network" (an object: what became of the model), and what the platform adds. */
+    virtual std::string getCompilationReport() const = 0;
 };
 
 } // namespace OpenMMFlash

@@ -188,6 +188,10 @@ std::vector<double> FlashForce::getEnsembleDeviation(OpenMM::Context& context) c
     return deviation;
 }
 
+string FlashForce::getCompilationReport(OpenMM::Context& context) const {
+    return dynamic_cast<const FlashForceImpl&>(getImplInContext(context)).getCompilationReport();
+}
+
 FlashEnergies FlashForce::computeEnergies(OpenMM::Context& context) const {
     return dynamic_cast<FlashForceImpl&>(getImplInContext(context)).computeEnergies(getContextImpl(context));
 }

@@ -178,4 +178,8 @@ FlashEnergies FlashForceImpl::computeEnergies(OpenMM::ContextImpl& context) {
     return energies;
 }
 
+string FlashForceImpl::getCompilationReport() const {
+    return kernel.getAs<const CalcFlashForceKernel>().getCompilationReport();
+}
+
 } // namespace OpenMMFlash

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "ReferenceFlashKernels.h"
 #include "ReferenceEvaluator.h"
+#include "openmmflash/internal/CompiledModel.h"
 
 namespace OpenMMFlash {
 
@@ -38,6 +39,12 @@ void ReferenceCalcFlashForceKernel::evaluate(bool includeForces) {
             throw error.renumbered(group.indices);
         }
     }
+}
+
+std::string ReferenceCalcFlashForceKernel::getCompilationReport() const {
+    const char* architecture = std::holds_alternative<AniSpec>(getSpec().network) ? "\"ani\"" : "\"schnet\"";
+    const std::string network = describeFields({{"architecture", architecture}, {"exact", "true"}, {"weightPrecision", "\"double\""}});
+    return describeFields({{"platform", "\"Reference\""}, {"network", network}});
 }
 
 } // namespace OpenMMFlash

@@ -13,6 +13,7 @@ namespace OpenMMFlash {
 class ReferenceCalcFlashForceKernel : public HostFlashKernel {
 public:
     using HostFlashKernel::HostFlashKernel;
+    std::string getCompilationReport() const override;
 
 private:
     struct Group {

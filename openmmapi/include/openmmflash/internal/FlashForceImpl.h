@@ -28,6 +28,7 @@ public:
     void updateParametersInContext(OpenMM::ContextImpl& context);
     /** Energies in parts, times the product of the global parameters. */
     FlashEnergies computeEnergies(OpenMM::ContextImpl& context);
+    std::string getCompilationReport() const;
 
 private:
     void checkParticles(int numSystemParticles) const;
