@@ -17,17 +17,33 @@ import openmmflash  # noqa: F401  (loads the plugins where OpenMM itself does no
 
 @dataclass(frozen=True)
 class TestedPlatform:
-    """A platform and how exact it is."""
+    """
+    A platform and how exact it is.
+
+    Tests state what they ask for in exact arithmetic, and get at least what the platform allows: of energies `tolerance(wanted)`, relative
+    to the energy or, where parts of it may cancel, to the sum of the magnitudes of what was added up (`energy`); of forces
+    `forceTolerance(wanted)`, relative to their root mean square. Where a platform must give the same bits, tests ask for equality.
+    """
 
     __test__ = False  # not a test class, whatever its name
 
     name: str
     properties: dict = field(default_factory=dict, hash=False)
-    precision: float = 1e-14  # rounding of one energy, relative to the sum of what was added up
+    precision: float = 1e-14  # rounding of one energy, relative to the sum of what was added up: what finite differences suffer from
+    gradient: float = 1e-6  # of the RMS force: what finite differences of its energies can tell
+    energies: float = 1e-12  # agreement of energies with exact arithmetic
+    forces: float = 1e-12  # agreement of forces with exact arithmetic
+    halfWeights: bool = False  # whether FlashForce.Half rounds the weights
 
     def tolerance(self, wanted: float) -> float:
-        """The tolerance that a test asks for in exact arithmetic, or what this platform's rounding allows."""
-        return max(wanted, 100 * self.precision)
+        return max(wanted, self.energies)
+
+    def forceTolerance(self, wanted: float) -> float:
+        return max(wanted, self.forces)
+
+    def energy(self, expected: float, scale: float, wanted: float):
+        """An energy within `wanted` of itself, or what the platform allows of a sum whose terms' magnitudes add up to `scale`."""
+        return pytest.approx(expected, rel=wanted, abs=self.energies * scale)
 
     def get(self) -> openmm.Platform:
         try:
@@ -47,6 +63,10 @@ class TestedPlatform:
         return context
 
 
-PLATFORMS = [TestedPlatform("Reference")]
+PLATFORMS = [
+    TestedPlatform("Reference"),
+    # Networks in single precision, on tables that are certified to 1e-6; two threads, whatever the machine has.
+    TestedPlatform("CPU", {"Threads": "2"}, precision=3e-8, gradient=2e-3, energies=2e-6, forces=2e-5, halfWeights=True),
+]
 
 eachPlatform = pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: platform.name)

@@ -1,6 +1,9 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
-"""Forces are minus the gradient of the energy, on every coordinate; derivatives by global parameters."""
+"""
+Forces are minus the gradient of the energy: on every coordinate by finite differences, and along paths by the work they do, which is the
+sharper test in single precision; derivatives by global parameters.
+"""
 
 import numpy as np
 import pytest
@@ -35,30 +38,60 @@ def gradientBySteps(energyAt, x, h):
     return gradient
 
 
+class Case:
+    """A random model's forces at a random configuration, and how well the platform resolves an energy there."""
+
+    def __init__(self, platform, name, boxName):
+        self.rng = np.random.default_rng(21)
+        model, box = makeModel(name), BOXES.get(boxName)
+        n = {None: 16, "smaller than the cutoff": 4}.get(boxName, 28)
+        self.x = randomPositions(n, self.rng, box)
+        system, force = makeForce(model, n, self.rng, box)
+        force.addGlobalParameter("scale", 0.7)
+        self.context = platform.context(system, self.x)
+        self.forces = self.forcesAt(self.x)
+        self.rms = np.sqrt(np.mean(self.forces**2))
+        assert self.rms > 10, "the model should give forces worth testing"
+        # What the rounding of an energy is relative to; self energies count.
+        self.resolution = platform.precision * sum(map(abs, force.getParticleEnergies(self.context)))
+
+    def energyAt(self, positions):
+        self.context.setPositions(positions)
+        return self.context.getState(energy=True).getPotentialEnergy()._value
+
+    def forcesAt(self, positions):
+        self.context.setPositions(positions)
+        return self.context.getState(forces=True).getForces(asNumpy=True)._value
+
+
+@pytest.mark.parametrize(("name", "boxName"), CASES)
+def test_forcesDoTheWork(platform, name, boxName):
+    """
+    The integral of the forces along straight lines is what the energy loses, by Gauss-Legendre quadrature in 24 pieces (for the kinks of
+    ANI's CELU and of the envelopes). The energy changes much more than over the steps of finite differences.
+    """
+    case = Case(platform, name, boxName)
+    nodes, weights = np.polynomial.legendre.leggauss(6)
+    for _ in range(2):
+        d = case.rng.normal(scale=0.005, size=case.x.shape)
+        work = 0.0
+        for piece in range(24):
+            for node, weight in zip(nodes, weights):
+                work += weight / 48 * np.sum(case.forcesAt(case.x + (piece + 0.5 + 0.5 * node) / 24 * d) * d)
+        change = case.energyAt(case.x + d) - case.energyAt(case.x)
+        allowed = platform.forceTolerance(1e-5) * case.rms * np.linalg.norm(d) + 5 * case.resolution
+        assert change == pytest.approx(-work, rel=0, abs=allowed)
+
+
 @pytest.mark.parametrize(("name", "boxName"), CASES)
 def test_forcesAreMinusTheGradient(platform, name, boxName):
-    rng = np.random.default_rng(21)
-    model, box = makeModel(name), BOXES.get(boxName)
-    n = {None: 16, "smaller than the cutoff": 4}.get(boxName, 28)
-    x = randomPositions(n, rng, box)
-    system, force = makeForce(model, n, rng, box)
-    force.addGlobalParameter("scale", 0.7)
-    context = platform.context(system, x)
-
-    def energyAt(positions):
-        context.setPositions(positions)
-        return context.getState(energy=True).getPotentialEnergy()._value
-
-    forces = context.getState(forces=True).getForces(asNumpy=True)._value
-    rms = np.sqrt(np.mean(forces**2))
-    assert rms > 10, "the model should give forces worth testing"
-    # What the rounding of an energy is relative to; self energies count.
-    resolution = platform.precision * sum(map(abs, force.getParticleEnergies(context)))
-    tolerance = platform.tolerance(1e-6) * rms
-    # ANI's CELU and the envelopes have kinks in their second derivative, so steps are as short as rounding allows. The difference of
-    # two steps tells how good the numbers are: without it, a failure could be the steps' fault.
-    h = max(2e-6, 15 * resolution / tolerance)
-    gradient, other = gradientBySteps(energyAt, x, h), gradientBySteps(energyAt, x, 0.6 * h)
+    case = Case(platform, name, boxName)
+    forces = case.forces
+    # ANI's CELU and the envelopes have kinks in their second derivative, so steps are as short as rounding allows, and never longer than
+    # a picometre. The difference of two steps tells how good the numbers are: without it, a failure could be the steps' fault.
+    tolerance = max(platform.gradient * case.rms, 15 * case.resolution / 1e-3)
+    h = max(2e-6, 15 * case.resolution / tolerance)
+    gradient, other = gradientBySteps(case.energyAt, case.x, h), gradientBySteps(case.energyAt, case.x, 0.6 * h)
     assert np.abs(gradient - other).max() < 0.3 * tolerance, "the finite differences are not good enough to judge the forces"
     error = np.abs(forces + gradient)
     worst = np.unravel_index(error.argmax(), error.shape)
@@ -107,6 +140,6 @@ def test_globalParametersScaleForces(platform):
     forces = context.getState(forces=True).getForces(asNumpy=True)._value
     context.setParameter("a", -0.25)
     scaled = context.getState(forces=True).getForces(asNumpy=True)._value
-    np.testing.assert_allclose(scaled, -0.25 * forces, rtol=0, atol=platform.tolerance(1e-13) * np.abs(forces).max())
+    np.testing.assert_allclose(scaled, -0.25 * forces, rtol=0, atol=platform.forceTolerance(1e-13) * np.abs(forces).max())
     context.setParameter("a", 0.0)
     assert not context.getState(forces=True).getForces(asNumpy=True)._value.any()
