@@ -29,6 +29,10 @@ public:
      */
     FlashEvaluationError(const std::string& problem, const std::vector<int>& particles, const std::vector<Vector3>& positions)
         : std::runtime_error(describeParticles(problem, particles, positions, 1, "")), problem(problem), particles(particles), positions(positions) {}
+    /** What is wrong, without the particles. */
+    const std::string& getProblem() const {
+        return problem;
+    }
     const std::vector<int>& getParticles() const {
         return particles;
     }

@@ -10,9 +10,10 @@ namespace OpenMMFlash {
 namespace FLASH_ISA {
 
 extern const DenseKernels denseKernels;
+extern const AevKernels aevKernels;
 
 extern const CpuKernels kernels;
-const CpuKernels kernels = {FLASH_NAME(FLASH_ISA), Width, &denseKernels};
+const CpuKernels kernels = {FLASH_NAME(FLASH_ISA), Width, &denseKernels, &aevKernels};
 
 } // namespace FLASH_ISA
 } // namespace OpenMMFlash

@@ -3,6 +3,7 @@
 #ifndef OPENMMFLASH_KERNELS_H_
 #define OPENMMFLASH_KERNELS_H_
 
+#include "Aev.h"
 #include "Dense.h"
 
 namespace OpenMMFlash {
@@ -12,6 +13,7 @@ struct CpuKernels {
     const char* isa;
     int width; ///< floats in a vector
     const DenseKernels* dense;
+    const AevKernels* aev;
 };
 
 } // namespace OpenMMFlash
