@@ -37,15 +37,17 @@ def schnetParts(
     numBlocks=2,
     repulsion=None,
     width=1.0,
+    sizes=(6, 5, 4),
     **more,
 ):
     """
     Metadata and tensors of a random SchNet.
 
-    repulsion: "all" for all pairs, or a cutoff; width scales the readout, and so the energy; more goes into the hyperparameters.
+    repulsion: "all" for all pairs, or a cutoff; width scales the readout, and so the energy; sizes are the numbers of hidden channels, of
+    filters and of basis functions; more goes into the hyperparameters.
     """
     rng = np.random.default_rng(seed)
-    T, H, F, R = len(types), 6, 5, 4
+    T, (H, F, R) = len(types), sizes
     hyperparameters = {
         "cutoff": cutoff,
         "num_blocks": numBlocks,
