@@ -6,10 +6,10 @@ A long run: the time of a step and the memory of the process stay what they were
 
     tests/physics/endurance.py [peptide | chignolin] [--shared FOLDER] [--steps 100000] [--replicas 8] [--platform CPU] [--threads N]
 
-The peptide (ANI-1x, Langevin at 300 K, 0.5 fs) needs no other files; chignolin (C-alpha, 4 fs, --replicas copies) takes its model from FOLDER
-(see CONTRIBUTING.md). Printed: for each tenth of the run the median time of a step, taken over pieces of 50 steps, and the resident memory
-(VmRSS); then, with PASS or FAIL, that the memory at the end is within 1 % of that after a warm-up of a tenth, and the ratio of the last tenth's
-time to the first's, which is for the reader to judge: other programs run on the machine, too.
+The peptide (ANI-1x, Langevin at 300 K, 0.5 fs) needs no other files; chignolin (C-alpha, 4 fs, --replicas copies) takes its model from
+FOLDER (see CONTRIBUTING.md). Printed: for each tenth of the run the median time of a step, over pieces of 50 steps, and the resident memory
+(VmRSS); then, with PASS or FAIL, that the memory at the end is within 1 % of that after a warm-up of a tenth, and the ratio of the last
+tenth's time to the first's, which is for the reader to judge: other programs run on the machine, too.
 """
 
 import argparse
