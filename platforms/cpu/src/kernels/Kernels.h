@@ -5,6 +5,8 @@
 
 #include "Aev.h"
 #include "Dense.h"
+#include "Message.h"
+#include "Repulsion.h"
 
 namespace OpenMMFlash {
 
@@ -14,6 +16,9 @@ struct CpuKernels {
     int width; ///< floats in a vector
     const DenseKernels* dense;
     const AevKernels* aev;
+    const GeometryKernels* geometry;
+    const MessageKernels* message;
+    const RepulsionKernels* repulsion;
 };
 
 } // namespace OpenMMFlash

@@ -1,0 +1,132 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#include "CpuSchNetPairs.h"
+#include <algorithm>
+
+namespace OpenMMFlash {
+
+namespace {
+
+/** The features of two blocks of this size fit into a first-level cache with room for the table's pieces. */
+constexpr int SmallestBlock = 32;
+/** Blocks of a large group: enough for many threads, few enough that two rows share a good many senders of a block. */
+constexpr int MaxBlocks = 16;
+/** Candidates of two rows begin at multiples of this: a vector of any width, and a byte of the valid bits. */
+constexpr int Padding = 8;
+
+} // namespace
+
+void CpuSchNetPairs::setSize(int newSize) {
+    size = newSize;
+    const int multiples = (size + MaxBlocks * SmallestBlock - 1) / (MaxBlocks * SmallestBlock);
+    blockSize = SmallestBlock * std::max(multiples, 1);
+    numBlocks = (size + blockSize - 1) / blockSize;
+}
+
+void CpuSchNetPairs::build(const CpuNeighborList& list, const int* particles, const std::vector<int>& indices) {
+    rows.clear();
+    senders.clear();
+    shifts.clear();
+    validA.clear();
+    validB.clear();
+    unordered.clear();
+    maxCount = 0;
+    for (int block = 0; block < numBlocks; block++) {
+        found.clear();
+        sources.clear();
+        const int end = std::min(size, (block + 1) * blockSize);
+        for (int row = block * blockSize; row < end; row += 2) {
+            const size_t begin = found.size();
+            collect(list, particles, indices, row);
+            sources.push_back({row, begin, found.size()});
+        }
+        for (int second = block; second < numBlocks; second++)
+            addTile(block, second);
+    }
+    roundStart.assign(static_cast<size_t>(numBlocks) + 1, 0);
+    for (const Tile& tile : unordered)
+        roundStart[static_cast<size_t>((tile.firstBlock + tile.secondBlock) % numBlocks) + 1]++;
+    for (int round = 0; round < numBlocks; round++)
+        roundStart[round + 1] += roundStart[round];
+    tiles.resize(unordered.size());
+    for (const Tile& tile : unordered)
+        tiles[roundStart[(tile.firstBlock + tile.secondBlock) % numBlocks]++] = tile;
+    for (int round = numBlocks; round > 0; round--)
+        roundStart[round] = roundStart[round - 1];
+    roundStart[0] = 0;
+}
+
+/** Append the candidates of row A = `row` and of B = `row` + 1, if there is one, in the order of senders and, for each, of images. */
+void CpuSchNetPairs::collect(const CpuNeighborList& list, const int* particles, const std::vector<int>& indices, int row) {
+    const std::vector<int>&listSenders = list.getSenders(), &listShifts = list.getShiftIndices();
+    const std::vector<Vector3>& vectors = list.getShifts();
+    auto getEntries = [&](int r) {
+        if (r >= size)
+            return std::pair<std::int64_t, std::int64_t>(0, 0);
+        return std::pair<std::int64_t, std::int64_t>(list.getRowStart()[particles[r]], list.getRowStart()[particles[r] + 1]);
+    };
+    auto [a, endA] = getEntries(row);
+    auto [b, endB] = getEntries(row + 1);
+    while (a < endA || b < endB) {
+        const int sender = a == endA ? listSenders[b] : b == endB ? listSenders[a] : std::min(listSenders[a], listSenders[b]);
+        const int index = indices[sender];
+        images.clear();
+        for (; a < endA && listSenders[a] == sender; a++)
+            images.emplace_back(listShifts[a], 1);
+        for (; b < endB && listSenders[b] == sender; b++)
+            images.emplace_back(listShifts[b], 2);
+        if (images.size() > 1)
+            std::sort(images.begin(), images.end(),
+                      [&](const auto& x, const auto& y) { return x.first == y.first ? x.second < y.second : vectors[x.first] < vectors[y.first]; });
+        for (size_t k = 0; k < images.size(); k++) {
+            const auto [shift, where] = images[k];
+            const bool isOwn = index == row + where - 1;
+            // A candidate of both rows, unless it is an own image of B.
+            if (where == 1 && k + 1 < images.size() && images[k + 1].first == shift && index != row + 1) {
+                found.push_back({index, shift, 3, false});
+                k++;
+            }
+            else
+                found.push_back({index, shift, where, isOwn});
+        }
+    }
+}
+
+void CpuSchNetPairs::addTile(int firstBlock, int secondBlock) {
+    const int end = (secondBlock + 1) * blockSize;
+    Tile tile = {firstBlock, secondBlock, static_cast<int>(rows.size()), 0};
+    for (Source& source : sources) {
+        const size_t begin = source.next;
+        while (source.next < source.end && found[source.next].sender < end)
+            source.next++;
+        if (source.next == begin)
+            continue;
+        CandidateRows here = {source.row, static_cast<int>(senders.size()), static_cast<int>(source.next - begin), 0};
+        for (const bool own : {false, true})
+            for (size_t k = begin; k < source.next; k++)
+                if (found[k].own == own) {
+                    senders.push_back(found[k].sender);
+                    shifts.push_back(found[k].shift);
+                    const size_t bit = (senders.size() - 1) % Padding;
+                    if (bit == 0) {
+                        validA.push_back(0);
+                        validB.push_back(0);
+                    }
+                    validA.back() = static_cast<std::uint8_t>(validA.back() | ((found[k].rows & 1) << bit));
+                    validB.back() = static_cast<std::uint8_t>(validB.back() | ((found[k].rows >> 1) << bit));
+                    here.own += own ? 1 : 0;
+                }
+        // What fills up is a particle that exists, and a pair with nothing.
+        while (senders.size() % Padding != 0) {
+            senders.push_back(source.row);
+            shifts.push_back(0);
+        }
+        maxCount = std::max(maxCount, here.count);
+        rows.push_back(here);
+        tile.numRows++;
+    }
+    if (tile.numRows > 0)
+        unordered.push_back(tile);
+}
+
+} // namespace OpenMMFlash
