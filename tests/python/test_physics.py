@@ -8,6 +8,8 @@ for as long as one likes. Every run starts from the same equilibrated drop, and 
 """
 
 import functools
+import sys
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -15,9 +17,14 @@ import pytest
 from openmm import unit
 from random_models import aniParts, makeModel, makeSystem, randomPositions, randomTypes
 
+import openmmflash
 from openmmflash import FlashForce, FlashModel
 from openmmflash.convert._writer import modelBytes
 from platforms import eachPlatform
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "physics"))
+import endurance
+import nve
 
 pytestmark = eachPlatform
 
@@ -176,3 +183,33 @@ def test_replicasAreIndependent(platform):
     found = context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(3, PARTICLES, 3)
     for copy in found:
         np.testing.assert_allclose(copy, expected, rtol=0, atol=platform.tolerance(1e-10))
+
+
+@pytest.mark.parametrize("name", nve.MOLECULES)
+def test_realModels(platform, name, request):
+    """
+    ANI-1x on a peptide and C-alpha chignolin: a fluctuation that falls with the square of the step, and no drift, as far as short runs tell.
+    tests/physics/nve.py is the long version.
+    """
+    if name == "peptide":
+        try:
+            openmmflash.loadModel("ani1x")
+        except openmmflash.models.ModelNotFoundError as error:
+            pytest.skip(f"needs the weights of ANI-1x: {error}")
+    shared = request.getfixturevalue("shared") if name == "chignolin" else None
+    many = platform.name != "Reference"  # which is slow
+    runner, starts = nve.prepare(name, shared, platform.name, equilibration=1.0, starts=4 if many else 2)
+    results = nve.checkFluctuations(runner, starts, runner.molecule.span / (4 if many else 10))
+    results.append(nve.checkDrift(runner, starts[0], runner.molecule.steps[1], 2000 * runner.molecule.steps[1], conclusive=False))
+    for passed, text in results:
+        assert passed, text
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
+def test_memoryDoesNotGrow(platform):
+    """After a warm-up, 5000 steps in a process that does other things, too. tests/physics/endurance.py is the long version."""
+    system, x = makeDrop("schnet")
+    molecule = nve.Molecule(system, x, 0.001, (), 0.0)
+    _, memory, warm = endurance.runLong(molecule, 0.001, 5000, platform.name)
+    passed, text = endurance.checkMemory(memory, warm)
+    assert passed, text
