@@ -188,7 +188,7 @@ def test_replicasAreIndependent(platform):
 @pytest.mark.parametrize("name", nve.MOLECULES)
 def test_realModels(platform, name, request):
     """
-    ANI-1x on a peptide and C-alpha chignolin: a fluctuation that falls with the square of the step, and no drift, as far as short runs tell.
+    ANI-1x on a peptide and C-alpha chignolin: fluctuations that fall with the square of the step, no drift, as far as short runs can tell.
     tests/physics/nve.py is the long version.
     """
     if name == "peptide":
