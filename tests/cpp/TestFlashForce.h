@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <memory>
 #include <set>
+#include <sstream>
 
 namespace OpenMMFlashTests {
 
@@ -22,7 +23,7 @@ using namespace OpenMMFlash;
 
 /** What a platform's arithmetic allows. */
 struct Tolerances {
-    double energy; ///< relative
+    double energy; ///< relative to the magnitude of the particles' energies
     double force;  ///< of the RMS force
 };
 
@@ -126,8 +127,12 @@ inline void testAgreesWithReference() {
             Context reference(test.system, integrator, Platform::getPlatform("Reference"));
             reference.setPositions(test.positions);
             const State expected = reference.getState(State::Energy | State::Forces);
-            CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), tolerances.energy, 1e-12);
-            CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), tolerances.force, 1e-12);
+            // Energies of particles may cancel; forces may vanish (a saturated activation in a dense box).
+            double magnitude = 0;
+            for (const double energy : test.force->getParticleEnergies(reference))
+                magnitude += std::fabs(energy);
+            CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), 0, tolerances.energy * magnitude);
+            CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), tolerances.force, 1e-3 * tolerances.force);
         }
 }
 
@@ -393,8 +398,11 @@ inline void testWrongForces() {
 inline int runFlashForceTests(const std::string& platform, const Tolerances& allowed, int argc, char** argv) {
     platformName = platform;
     tolerances = allowed;
-    if (const char* plugin = std::getenv("FLASH_TEST_PLUGIN"))
-        Platform::loadPluginLibrary(plugin);
+    if (const char* plugins = std::getenv("FLASH_TEST_PLUGINS")) { // paths with colons between them
+        std::istringstream paths(plugins);
+        for (std::string path; std::getline(paths, path, ':');)
+            Platform::loadPluginLibrary(path);
+    }
     return runTests(argc, argv,
                     {{"forces are the gradient", testForcesAreTheGradient},
                      {"agrees with Reference", testAgreesWithReference},

@@ -71,11 +71,13 @@ void CpuEvaluator::evaluate(const ForceParticles& particles, bool includeForces,
 }
 
 std::string CpuEvaluator::getReport() const {
-    std::string report = std::string("{\"isa\": \"") + kernels.isa + "\", \"threads\": " + std::to_string(threads.getSize());
-    report += ", \"network\": " + potentials[0]->getReport();
+    ReportFields fields = {{"platform", "\"CPU\""}, {"isa", std::string("\"") + kernels.isa + "\""}, {"threads", std::to_string(threads.getSize())}};
     if (profile)
-        report += ", \"profile\": " + profile->getReport();
-    return report + "}";
+        fields.emplace_back("profile", profile->getReport());
+    const std::string network = potentials[0]->getReport();
+    if (!network.empty())
+        fields.emplace_back("network", network);
+    return describeFields(fields);
 }
 
 } // namespace OpenMMFlash

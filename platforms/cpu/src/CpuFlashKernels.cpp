@@ -36,4 +36,8 @@ void CpuCalcFlashForceKernel::evaluate(bool includeForces) {
     evaluator->evaluate(particles, includeForces, results);
 }
 
+std::string CpuCalcFlashForceKernel::getCompilationReport() const {
+    return evaluator->getReport();
+}
+
 } // namespace OpenMMFlash

@@ -13,6 +13,7 @@ namespace OpenMMFlash {
 class CpuCalcFlashForceKernel : public HostFlashKernel {
 public:
     CpuCalcFlashForceKernel(const std::string& name, const OpenMM::Platform& platform, OpenMM::ThreadPool& pool);
+    std::string getCompilationReport() const override;
 
 private:
     void initializeEvaluator(const FlashForce& force) override;
