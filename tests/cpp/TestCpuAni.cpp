@@ -391,7 +391,8 @@ void testCoincidence() {
         ForceParticles coincident = particles;
         coincident.positions[17] = coincident.positions[4];
         coincident.positions[20] = coincident.positions[11];
-        CHECK_THROWS(FlashEvaluationError, evaluator.evaluate(coincident, false), "two particles are at the same position: particle 4 at (", "and particle 17 at (");
+        CHECK_THROWS(FlashEvaluationError, evaluator.evaluate(coincident, false), "two particles are at the same position: particle 4 at (",
+                     "and particle 17 at (");
         coincident.positions[17][0] += 1e-10;
         CHECK_THROWS(FlashEvaluationError, evaluator.evaluate(coincident, false), "particle 4", "particle 17");
         checkSame(before, evaluator.evaluate(particles, false));

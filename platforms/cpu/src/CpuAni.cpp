@@ -22,8 +22,8 @@ CpuNeighborList::Options getListOptions(const AniSpec& spec, const CpuOptions& o
 } // namespace
 
 CpuAni::CpuAni(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
-    : model(model), kernels(kernels), threads(threads), options(options),
-      neighborList(getListOptions(std::get<AniSpec>(model.network), options), threads), own(static_cast<size_t>(threads.getSize())) {}
+    : model(model), kernels(kernels), threads(threads), options(options), neighborList(getListOptions(std::get<AniSpec>(model.network), options), threads),
+      own(static_cast<size_t>(threads.getSize())) {}
 
 void CpuAni::setParticles(const CpuParticles& particles) {
     numAtoms = particles.size();

@@ -52,7 +52,7 @@ private:
     CpuNeighborList neighborList;
 
     int numAtoms = 0;
-    int blockSize = 1; ///< atoms that a thread takes at a time
+    int blockSize = 1;      ///< atoms that a thread takes at a time
     std::vector<int> order; ///< [atom] the caller's index of the particle; atoms are numbered in our order
     std::vector<int> groups, typeStart;
     std::vector<Vector3> positions;

@@ -31,8 +31,8 @@ Linear arrangeColumns(const Linear& layer, const std::vector<int>& columns) {
 } // namespace
 
 CpuAniNetworks::CpuAniNetworks(const CompiledAni& model, const CpuAniDescriptor& descriptor, const CpuKernels& kernels, bool half)
-    : celuAlpha(static_cast<float>(model.spec.celuAlpha)), rowLength(descriptor.getConstants().rowLength),
-      numMembers(static_cast<int>(model.networks.size())), rowBlock(kernels.dense->rowBlock) {
+    : celuAlpha(static_cast<float>(model.spec.celuAlpha)), rowLength(descriptor.getConstants().rowLength), numMembers(static_cast<int>(model.networks.size())),
+      rowBlock(kernels.dense->rowBlock) {
     for (const auto& member : model.networks) {
         networks.emplace_back();
         costs.assign(member.size(), 0.0);
@@ -103,7 +103,8 @@ void CpuAniNetworks::evaluateMember(const Task& task, int member, Scratch& own, 
     const int atoms = task.end - task.begin, hidden = static_cast<int>(network.forward.size());
     const SlicedMatrix input = {aev + begin * row, rowLength, 0}, gradient = {getGradient(task.chunk) + begin * row, rowLength, 0};
     const auto getLayer = [&](int l) {
-        return l < 0 ? input : SlicedMatrix{own.layers[static_cast<size_t>(l)].data(), roundUp(network.forward[static_cast<size_t>(l)].getWeights().outputs, 16), 0};
+        return l < 0 ? input
+                     : SlicedMatrix{own.layers[static_cast<size_t>(l)].data(), roundUp(network.forward[static_cast<size_t>(l)].getWeights().outputs, 16), 0};
     };
     for (int l = 0; l < hidden; l++) {
         DenseOutput output = {DenseOutput::Form::Activate, getLayer(l)};

@@ -40,11 +40,12 @@ struct Scratch {
     // Neighbours within the radial cutoff.
     double *dx, *dy, *dz, *r2;
     std::int64_t* entry;
-    float *ux, *uy, *uz;     ///< directions
-    float *r, *rRest;        ///< r = r + rRest
-    float *inverse;          ///< 1 / r
-    float *fc, *fcSlope;     ///< of the radial cutoff
-    float *fcA, *fcASlope;   ///< of the angular cutoff
+    float *ux, *uy, *uz;   ///< directions
+    float *r, *rRest;      ///< r = r + rRest
+    float* inverse;        ///< 1 / r
+    float *fc, *fcSlope;   ///< of the radial cutoff
+    float *fcA, *fcASlope; ///< of the angular cutoff
+    float* radialSums;     ///< [neighbour][Width]
     float *dEdr, *gx, *gy, *gz;
     int* radialEnd; ///< [type]: one behind its last neighbour
     // Those within the angular cutoff.
@@ -54,11 +55,11 @@ struct Scratch {
     int* angularEnd;
     // The chunk.
     Run* runs;
-    int* offsets;                     ///< [triple] of its pair's block in the row
-    float *c, *s, *ratio;             ///< cosine, sqrt(1 - (0.95 c)^2), c / s
-    float *mean, *meanRest, *ff;      ///< of both distances; product of the cutoff functions
-    float *A, *ASlope, *D, *DSlope;   ///< [triple][term]
-    float *S, *SA, *SD;               ///< [triple] sums of G A D, G A' D, G A D'
+    int* offsets;                   ///< [triple] of its pair's block in the row
+    float *c, *s, *ratio;           ///< cosine, sqrt(1 - (0.95 c)^2), c / s
+    float *mean, *meanRest, *ff;    ///< of both distances; product of the cutoff functions
+    float *A, *ASlope, *D, *DSlope; ///< [triple][term]
+    float *S, *SA, *SD;             ///< [triple] sums of G A D, G A' D, G A D'
     int count, angularCount, numRuns, numTriples;
     float* end;
 };
@@ -76,10 +77,11 @@ void layOut(const AevConstants& constants, float* memory, std::int64_t candidate
     for (double** array : displacements)
         take(*array, p, n);
     take(s.entry, p, n);
-    float** const neighbors[] = {&s.ux, &s.uy,      &s.uz,  &s.r,  &s.rRest, &s.inverse, &s.fc,      &s.fcSlope, &s.fcA,   &s.fcASlope, &s.dEdr,  &s.gx,   &s.gy,
-                                 &s.gz, &s.ax,      &s.ay,  &s.az, &s.ar,    &s.arRest,  &s.af,      &s.afSlope, &s.dEdux, &s.dEduy,    &s.dEduz, &s.dEdar};
+    float** const neighbors[] = {&s.ux, &s.uy, &s.uz, &s.r,  &s.rRest, &s.inverse, &s.fc, &s.fcSlope, &s.fcA,   &s.fcASlope, &s.dEdr,  &s.gx,   &s.gy,
+                                 &s.gz, &s.ax, &s.ay, &s.az, &s.ar,    &s.arRest,  &s.af, &s.afSlope, &s.dEdux, &s.dEduy,    &s.dEduz, &s.dEdar};
     for (float** array : neighbors)
         take(*array, p, n);
+    take(s.radialSums, p, n * Width);
     take(s.index, p, n);
     take(s.radialEnd, p, constants.numTypes);
     take(s.angularEnd, p, constants.numTypes);
@@ -97,28 +99,31 @@ void layOut(const AevConstants& constants, float* memory, std::int64_t candidate
 
 /** Neighbours within the radial cutoff, in the row's order. @return the first entry without a direction, or -1 */
 std::int64_t findNeighbors(const AevConstants& constants, const AevRow& atom, Scratch& s) {
-    const double* xi = atom.positions + 3 * static_cast<std::int64_t>(atom.particle);
+    const double *positions = atom.positions, *shifts = atom.shifts, *xi = positions + 3 * static_cast<std::int64_t>(atom.particle);
+    const double x = xi[0], y = xi[1], z = xi[2];
+    const int *senders = atom.senders, *shiftIndices = atom.shiftIndices;
+    double *dxs = s.dx, *dys = s.dy, *dzs = s.dz, *r2s = s.r2;
+    std::int64_t* entries = s.entry;
     const double cutoff2 = constants.radialCutoff * constants.radialCutoff, coincidence2 = constants.coincidence * constants.coincidence;
     std::int64_t coincident = -1, e = atom.begin;
     int n = 0;
     for (int type = 0; type < constants.numTypes; type++) {
         const int typeEnd = atom.typeStart[type + 1];
-        for (; e < atom.end && atom.senders[e] < typeEnd; e++) {
-            const double* xj = atom.positions + 3 * static_cast<std::int64_t>(atom.senders[e]);
-            const double* shift = atom.shifts + 3 * static_cast<std::int64_t>(atom.shiftIndices[e]);
+        for (; e < atom.end && senders[e] < typeEnd; e++) {
+            const double *xj = positions + 3 * static_cast<std::int64_t>(senders[e]), *shift = shifts + 3 * static_cast<std::int64_t>(shiftIndices[e]);
             // The difference first, then the box vectors: the reverse pair has exactly the opposite displacement.
-            const double dx = xj[0] - xi[0] + shift[0], dy = xj[1] - xi[1] + shift[1], dz = xj[2] - xi[2] + shift[2];
+            const double dx = xj[0] - x + shift[0], dy = xj[1] - y + shift[1], dz = xj[2] - z + shift[2];
             const double r2 = dx * dx + dy * dy + dz * dz;
-            s.dx[n] = dx;
-            s.dy[n] = dy;
-            s.dz[n] = dz;
-            s.r2[n] = r2;
-            s.entry[n] = e;
+            dxs[n] = dx;
+            dys[n] = dy;
+            dzs[n] = dz;
+            r2s[n] = r2;
+            entries[n] = e;
             if (__builtin_expect(!(r2 > coincidence2), 0)) {
                 coincident = coincident < 0 ? e : coincident;
                 continue;
             }
-            n += r2 < cutoff2;
+            n += static_cast<int>(r2 < cutoff2); // no branch: which ones are near is not to be foreseen
         }
         s.radialEnd[type] = n;
     }
@@ -207,46 +212,45 @@ void selectAngular(const AevConstants& constants, Scratch& s) {
 }
 
 void addRadial(const AevConstants& constants, const Scratch& s, float* row) {
-    const int terms = constants.radialTerms;
-    int begin = 0;
-    for (int type = 0; type < constants.numTypes; type++) {
-        for (int q = 0; q < terms; q += Width) {
-            const Floats shift = loadUnaligned(constants.radialShift + q), shiftRest = loadUnaligned(constants.radialShiftRest + q);
-            const Floats exponent = loadUnaligned(constants.radialExponent + q);
+    const float *r = s.r, *rRest = s.rRest, *fc = s.fc;
+    for (int q = 0; q < constants.radialTerms; q += Width) {
+        const Floats shift = loadUnaligned(constants.radialShift + q), shiftRest = loadUnaligned(constants.radialShiftRest + q);
+        const Floats exponent = loadUnaligned(constants.radialExponent + q);
+        int k = 0;
+        for (int type = 0; type < constants.numTypes; type++) {
             Floats sum = {};
-            for (int k = begin; k < s.radialEnd[type]; k++) {
-                const Floats x = (broadcast(s.r[k]) - shift) + (broadcast(s.rRest[k]) - shiftRest);
-                sum += exp2Decay(exponent * x * x) * s.fc[k];
+            for (const int end = s.radialEnd[type]; k < end; k++) {
+                const Floats x = (r[k] - shift) + (rRest[k] - shiftRest);
+                sum += exp2Decay(exponent * x * x) * fc[k];
             }
-            store(row + static_cast<std::int64_t>(type) * terms + q, 0.25f * sum);
+            store(row + static_cast<std::int64_t>(type) * constants.radialTerms + q, 0.25f * sum);
         }
-        begin = s.radialEnd[type];
     }
 }
 
 /** dE/dr of the radial terms. */
 void radialGradient(const AevConstants& constants, const Scratch& s, const float* gradient) {
-    const int terms = constants.radialTerms;
-    int type = 0;
-    for (int first = 0; first < s.count; first += Width) {
-        Floats sums[Width];
-        for (int l = 0; l < Width; l++) {
-            const int k = first + l;
-            sums[l] = Floats{};
-            if (k >= s.count)
-                continue;
-            while (k >= s.radialEnd[type])
-                type++;
-            const float fc = 0.25f * s.fc[k], fcSlope = 0.25f * s.fcSlope[k];
-            for (int q = 0; q < terms; q += Width) {
-                const Floats x = (broadcast(s.r[k]) - loadUnaligned(constants.radialShift + q)) +
-                                 (broadcast(s.rRest[k]) - loadUnaligned(constants.radialShiftRest + q));
-                const Floats gaussian = exp2Decay(loadUnaligned(constants.radialExponent + q) * x * x);
-                const Floats slope = loadUnaligned(constants.radialSlope + q) * x;
-                sums[l] += load(gradient + static_cast<std::int64_t>(type) * terms + q) * gaussian * (slope * fc + fcSlope);
+    const float *r = s.r, *rRest = s.rRest, *fc = s.fc, *fcSlope = s.fcSlope;
+    float* terms = s.radialSums;
+    for (int q = 0; q < constants.radialTerms; q += Width) {
+        const Floats shift = loadUnaligned(constants.radialShift + q), shiftRest = loadUnaligned(constants.radialShiftRest + q);
+        const Floats exponent = loadUnaligned(constants.radialExponent + q), slope = loadUnaligned(constants.radialSlope + q);
+        int k = 0;
+        for (int type = 0; type < constants.numTypes; type++) {
+            const Floats g = 0.25f * load(gradient + static_cast<std::int64_t>(type) * constants.radialTerms + q);
+            for (const int end = s.radialEnd[type]; k < end; k++) {
+                const Floats x = (r[k] - shift) + (rRest[k] - shiftRest);
+                const Floats product = g * exp2Decay(exponent * x * x) * (slope * x * fc[k] + fcSlope[k]);
+                float* sum = terms + static_cast<std::int64_t>(k) * Width;
+                store(sum, q == 0 ? product : load(sum) + product);
             }
         }
-        storeUnaligned(s.dEdr + first, sumEach(sums));
+    }
+    for (int k = 0; k < s.count; k += Width) {
+        Floats sums[Width];
+        for (int l = 0; l < Width; l++)
+            sums[l] = load(terms + static_cast<std::int64_t>(k + l) * Width);
+        storeUnaligned(s.dEdr + k, sumParts<Width>(sums));
     }
 }
 
@@ -256,30 +260,33 @@ struct Position {
 };
 
 /** The next chunk's triples: which they are, and c, mean distance and product of the cutoff functions of each. @return false: none left */
-bool startChunk(Scratch& s, Position& at) {
+FLASH_INLINE bool startChunk(Scratch& s, Position& at) {
+    const float *ax = s.ax, *ay = s.ay, *az = s.az, *ar = s.ar, *arRest = s.arRest, *af = s.af;
+    float *cs = s.c, *sines = s.s, *ratios = s.ratio, *means = s.mean, *meanRests = s.meanRest, *ffs = s.ff;
+    const int neighbors = s.angularCount;
     int triples = 0, runs = 0, type = 0;
-    while (at.j + 1 < s.angularCount && triples < Chunk) {
-        int count = s.angularCount - at.k;
+    while (at.j + 1 < neighbors && triples < Chunk) {
+        int count = neighbors - at.k;
         if (count > Chunk - triples)
             count = (Chunk - triples) / Width * Width;
         if (count == 0)
             break;
         while (at.j >= s.angularEnd[type])
             type++;
-        const int j = at.j;
-        s.runs[runs++] = {j, type, at.k, count, triples};
-        const Floats ux = broadcast(s.ax[j]), uy = broadcast(s.ay[j]), uz = broadcast(s.az[j]);
-        const Floats r = broadcast(s.ar[j]), rRest = broadcast(s.arRest[j]), f = broadcast(s.af[j]);
+        const int j = at.j, begin = at.k;
+        s.runs[runs++] = {j, type, begin, count, triples};
+        const Floats ux = broadcast(ax[j]), uy = broadcast(ay[j]), uz = broadcast(az[j]);
+        const Floats r = broadcast(ar[j]), rRest = broadcast(arRest[j]), f = broadcast(af[j]);
         for (int l = 0; l < count; l += Width) {
-            const int k = at.k + l, t = triples + l;
-            storeUnaligned(s.c + t, ux * loadUnaligned(s.ax + k) + (uy * loadUnaligned(s.ay + k) + uz * loadUnaligned(s.az + k)));
-            storeUnaligned(s.mean + t, 0.5f * (r + loadUnaligned(s.ar + k))); // exact, on half the grid
-            storeUnaligned(s.meanRest + t, 0.5f * (rRest + loadUnaligned(s.arRest + k)));
-            storeUnaligned(s.ff + t, f * loadUnaligned(s.af + k));
+            const int k = begin + l, t = triples + l;
+            storeUnaligned(cs + t, ux * loadUnaligned(ax + k) + (uy * loadUnaligned(ay + k) + uz * loadUnaligned(az + k)));
+            storeUnaligned(means + t, 0.5f * (r + loadUnaligned(ar + k))); // exact, on half the grid
+            storeUnaligned(meanRests + t, 0.5f * (rRest + loadUnaligned(arRest + k)));
+            storeUnaligned(ffs + t, f * loadUnaligned(af + k));
         }
         triples += count;
         at.k += count;
-        if (at.k == s.angularCount) {
+        if (at.k == neighbors) {
             at.j++;
             at.k = at.j + 1;
         }
@@ -287,60 +294,67 @@ bool startChunk(Scratch& s, Position& at) {
     s.numRuns = runs;
     s.numTriples = triples;
     for (int t = 0; t < triples; t += Width) {
-        const Floats c = load(s.c + t), scaled = CosineFactor * c, sine = sqrt(1.0f - scaled * scaled);
-        store(s.s + t, sine);
-        store(s.ratio + t, c / sine);
+        const Floats c = load(cs + t), scaled = CosineFactor * c, sine = sqrt(1.0f - scaled * scaled);
+        store(sines + t, sine);
+        store(ratios + t, c / sine);
     }
     return triples > 0;
 }
 
 /** A, times the cutoff functions (forward), or A and A' = dA/dc. */
-template <int P, bool Backward> FLASH_INLINE void computeAngles(const AevConstants& constants, const Scratch& s, int t, std::int64_t to, int q) {
-    const Floats c = repeatEach<P>(s.c + t), sine = repeatEach<P>(s.s + t);
-    Floats u = loadUnaligned(constants.angleCosine + q) * c + (loadUnaligned(constants.angleSine + q) * sine + 0.5f);
-    u = max(u, broadcast(1e-30f)); // rounding may leave nothing, or less
-    const Floats power = exp2Decay(loadUnaligned(constants.angleExponent + q) * log2(u));
-    const Floats value = power * (u + u);
-    if (Backward) {
-        store(s.A + to, value);
-        store(s.ASlope + to, power * (loadUnaligned(constants.angleSlope + q) - loadUnaligned(constants.angleSlopeSine + q) * repeatEach<P>(s.ratio + t)));
+template <int P, bool Backward> FLASH_INLINE void computeAngles(const AevConstants& constants, const Scratch& s) {
+    const float *cs = s.c, *sines = s.s, *ratios = s.ratio, *ffs = s.ff;
+    const int triples = s.numTriples, terms = constants.angleTerms;
+    for (int q = 0; q < terms; q += Width) {
+        const Floats cosine = loadUnaligned(constants.angleCosine + q), sine = loadUnaligned(constants.angleSine + q);
+        const Floats exponent = loadUnaligned(constants.angleExponent + q);
+        const Floats slope = loadUnaligned(constants.angleSlope + q), slopeSine = loadUnaligned(constants.angleSlopeSine + q);
+        float *A = s.A + q, *ASlope = s.ASlope + q;
+        for (int t = 0; t < triples; t += Width / P, A += P < Width ? Width : terms, ASlope += P < Width ? Width : terms) {
+            Floats u = cosine * repeatEach<P>(cs + t) + (sine * repeatEach<P>(sines + t) + 0.5f);
+            u = max(u, broadcast(1e-30f)); // rounding may leave nothing, or less
+            const Floats power = exp2Decay(exponent * log2(u)), value = power * (u + u);
+            if (Backward) {
+                store(A, value);
+                store(ASlope, power * (slope - slopeSine * repeatEach<P>(ratios + t)));
+            }
+            else
+                store(A, value * repeatEach<P>(ffs + t));
+        }
     }
-    else
-        store(s.A + to, value * repeatEach<P>(s.ff + t));
 }
 
 /** D, or D and D' = dD/d(mean distance). */
-template <int P, bool Backward> FLASH_INLINE void computeDistances(const AevConstants& constants, const Scratch& s, int t, std::int64_t to, int q) {
-    const Floats x = (repeatEach<P>(s.mean + t) - loadUnaligned(constants.distanceShift + q)) +
-                     (repeatEach<P>(s.meanRest + t) - loadUnaligned(constants.distanceShiftRest + q));
-    const Floats gaussian = exp2Decay(loadUnaligned(constants.distanceExponent + q) * x * x);
-    store(s.D + to, gaussian);
-    if (Backward)
-        store(s.DSlope + to, gaussian * x * loadUnaligned(constants.distanceSlope + q));
+template <int P, bool Backward> FLASH_INLINE void computeDistances(const AevConstants& constants, const Scratch& s) {
+    const float *means = s.mean, *meanRests = s.meanRest;
+    const int triples = s.numTriples, terms = constants.distanceTerms;
+    for (int q = 0; q < terms; q += Width) {
+        const Floats shift = loadUnaligned(constants.distanceShift + q), shiftRest = loadUnaligned(constants.distanceShiftRest + q);
+        const Floats exponent = loadUnaligned(constants.distanceExponent + q), slope = loadUnaligned(constants.distanceSlope + q);
+        float *D = s.D + q, *DSlope = s.DSlope + q;
+        for (int t = 0; t < triples; t += Width / P, D += P < Width ? Width : terms, DSlope += P < Width ? Width : terms) {
+            const Floats x = (repeatEach<P>(means + t) - shift) + (repeatEach<P>(meanRests + t) - shiftRest);
+            const Floats gaussian = exp2Decay(exponent * x * x);
+            store(D, gaussian);
+            if (Backward)
+                store(DSlope, gaussian * x * slope);
+        }
+    }
 }
 
 template <bool Backward> void computeTerms(const AevConstants& constants, const Scratch& s) {
-    const int A = constants.angleTerms, D = constants.distanceTerms, triples = s.numTriples;
-    if (A == 4)
-        for (int t = 0; t < triples; t += Width / 4)
-            computeAngles<4, Backward>(constants, s, t, 4 * t, 0);
-    else if (A == 8 && Width > 8)
-        for (int t = 0; t < triples; t += Width / 8)
-            computeAngles<8, Backward>(constants, s, t, 8 * t, 0);
+    if (constants.angleTerms == 4)
+        computeAngles<4, Backward>(constants, s);
+    else if (constants.angleTerms == 8 && Width > 8)
+        computeAngles<8, Backward>(constants, s);
     else
-        for (int t = 0; t < triples; t++)
-            for (int q = 0; q < A; q += Width)
-                computeAngles<Width, Backward>(constants, s, t, static_cast<std::int64_t>(t) * A + q, q);
-    if (D == 4)
-        for (int t = 0; t < triples; t += Width / 4)
-            computeDistances<4, Backward>(constants, s, t, 4 * t, 0);
-    else if (D == 8 && Width > 8)
-        for (int t = 0; t < triples; t += Width / 8)
-            computeDistances<8, Backward>(constants, s, t, 8 * t, 0);
+        computeAngles<Width, Backward>(constants, s);
+    if (constants.distanceTerms == 4)
+        computeDistances<4, Backward>(constants, s);
+    else if (constants.distanceTerms == 8 && Width > 8)
+        computeDistances<8, Backward>(constants, s);
     else
-        for (int t = 0; t < triples; t++)
-            for (int q = 0; q < D; q += Width)
-                computeDistances<Width, Backward>(constants, s, t, static_cast<std::int64_t>(t) * D + q, q);
+        computeDistances<Width, Backward>(constants, s);
 }
 
 /** Vector v of the outer product of A and D, whose columns are [angle term][distance term]. */
@@ -399,65 +413,89 @@ template <int P> void addAngular(const AevConstants& constants, const Scratch& s
 }
 
 /** For each triple the sums of G A D, G A' D and G A D' over the terms of its pair. */
-template <int P> void contract(const AevConstants& constants, const Scratch& s, const float* gradient) {
+template <int P, int Rows> void contract(const AevConstants& constants, const Scratch& s, const float* gradient) {
+    constexpr int Together = Width / P; // triples whose distance terms fill a vector
     const int A = constants.angleTerms, D = constants.distanceTerms;
-    const int perAngle = P < Width ? 1 : D / Width, rows = A * D / Width / perAngle;
+    const int perAngle = P < Width ? 1 : D / Width, rows = Rows > 0 ? Rows : A * D / Width / perAngle;
+    const float *a = s.A, *aSlope = s.ASlope, *d = s.D, *dSlope = s.DSlope;
+    const int* offsets = s.offsets;
     for (int first = 0; first < s.numTriples; first += Width) {
-        Floats sums[Width], sumsA[Width], sumsD[Width];
-        for (int l = 0; l < Width; l++) {
-            const int t = first + l;
-            const float *a = s.A + static_cast<std::int64_t>(t) * A, *aSlope = s.ASlope + static_cast<std::int64_t>(t) * A;
-            const float *d = s.D + static_cast<std::int64_t>(t) * D, *dSlope = s.DSlope + static_cast<std::int64_t>(t) * D;
-            const float* block = gradient + s.offsets[t];
+        Floats sums[P], sumsA[P], sumsD[P];
+        for (int l = 0; l < P; l++) {
             sums[l] = sumsA[l] = sumsD[l] = Floats{};
             for (int q = 0; q < perAngle; q++) {
-                Floats x = {}, xSlope = {};
-                for (int row = 0; row < rows; row++) {
-                    const Floats g = load(block + (row * perAngle + q) * Width);
-                    const int from = P < Width ? row * (Width / P) : row;
-                    x += repeatEach<P>(a + from) * g;
-                    xSlope += repeatEach<P>(aSlope + from) * g;
+                Floats x[Together], xSlope[Together];
+#pragma GCC unroll 4
+                for (int i = 0; i < Together; i++) {
+                    const float *block = gradient + offsets[i] + q * Width, *from = a + i * A, *fromSlope = aSlope + i * A;
+                    x[i] = xSlope[i] = Floats{};
+#pragma GCC unroll 4
+                    for (int row = 0; row < rows; row++) {
+                        const Floats g = load(block);
+                        x[i] += repeatEach<P>(from) * g;
+                        xSlope[i] += repeatEach<P>(fromSlope) * g;
+                        block += perAngle * Width;
+                        from += Together;
+                        fromSlope += Together;
+                    }
                 }
-                const Floats distance = repeatAll<P>(d + q * Width);
-                sums[l] += x * distance;
-                sumsA[l] += xSlope * distance;
-                sumsD[l] += x * repeatAll<P>(dSlope + q * Width);
+                const Floats sum = pack<P>(x), distance = load(d + q * Width);
+                sums[l] += sum * distance;
+                sumsA[l] += pack<P>(xSlope) * distance;
+                sumsD[l] += sum * load(dSlope + q * Width);
             }
+            a += Together * A;
+            aSlope += Together * A;
+            d += Together * D;
+            dSlope += Together * D;
+            offsets += Together;
         }
-        store(s.S + first, sumEach(sums));
-        store(s.SA + first, sumEach(sumsA));
-        store(s.SD + first, sumEach(sumsD));
+        store(s.S + first, sumParts<P>(sums));
+        store(s.SA + first, sumParts<P>(sumsA));
+        store(s.SD + first, sumParts<P>(sumsD));
     }
+}
+
+template <int P> FLASH_INLINE void contractRows(const AevConstants& constants, const Scratch& s, const float* gradient) {
+    const int rows = constants.angleTerms / (Width / P);
+    if (rows == 2)
+        contract<P, 2>(constants, s, gradient);
+    else if (rows == 4)
+        contract<P, 4>(constants, s, gradient);
+    else
+        contract<P, 0>(constants, s, gradient); // any number
 }
 
 /** From the sums of the chunk's triples: dE/d(direction) and dE/dr of their neighbours. */
 void addTripleGradients(const Scratch& s) {
     const Ints lanes = iota();
+    const float *ax = s.ax, *ay = s.ay, *az = s.az, *af = s.af, *afSlope = s.afSlope, *sums = s.S, *sumsA = s.SA, *sumsD = s.SD;
+    float *dEdux = s.dEdux, *dEduy = s.dEduy, *dEduz = s.dEduz, *dEdar = s.dEdar;
     for (int i = 0; i < s.numRuns; i++) {
         const Run& run = s.runs[i];
         const int j = run.j;
-        const Floats ux = broadcast(s.ax[j]), uy = broadcast(s.ay[j]), uz = broadcast(s.az[j]), f = broadcast(s.af[j]), fSlope = broadcast(s.afSlope[j]);
+        const Floats ux = broadcast(ax[j]), uy = broadcast(ay[j]), uz = broadcast(az[j]), f = broadcast(af[j]), fSlope = broadcast(afSlope[j]);
         Floats x = {}, y = {}, z = {}, r = {};
         for (int l = 0; l < run.count; l += Width) {
             const int k = run.begin + l, t = run.first + l;
             const Ints inside = lanes < run.count - l;
-            const Floats fK = loadUnaligned(s.af + k), ff = f * fK;
-            const Floats S = inside ? loadUnaligned(s.S + t) : Floats{};
-            const Floats byCosine = inside ? ff * loadUnaligned(s.SA + t) : Floats{};
-            const Floats byMean = inside ? (0.5f * ff) * loadUnaligned(s.SD + t) : Floats{};
-            x += byCosine * loadUnaligned(s.ax + k);
-            y += byCosine * loadUnaligned(s.ay + k);
-            z += byCosine * loadUnaligned(s.az + k);
+            const Floats fK = loadUnaligned(af + k), ff = f * fK;
+            const Floats S = inside ? loadUnaligned(sums + t) : Floats{};
+            const Floats byCosine = inside ? ff * loadUnaligned(sumsA + t) : Floats{};
+            const Floats byMean = inside ? (0.5f * ff) * loadUnaligned(sumsD + t) : Floats{};
+            x += byCosine * loadUnaligned(ax + k);
+            y += byCosine * loadUnaligned(ay + k);
+            z += byCosine * loadUnaligned(az + k);
             r += (S * fK) * fSlope + byMean;
-            storeUnaligned(s.dEdux + k, loadUnaligned(s.dEdux + k) + byCosine * ux);
-            storeUnaligned(s.dEduy + k, loadUnaligned(s.dEduy + k) + byCosine * uy);
-            storeUnaligned(s.dEduz + k, loadUnaligned(s.dEduz + k) + byCosine * uz);
-            storeUnaligned(s.dEdar + k, loadUnaligned(s.dEdar + k) + ((S * f) * loadUnaligned(s.afSlope + k) + byMean));
+            storeUnaligned(dEdux + k, loadUnaligned(dEdux + k) + byCosine * ux);
+            storeUnaligned(dEduy + k, loadUnaligned(dEduy + k) + byCosine * uy);
+            storeUnaligned(dEduz + k, loadUnaligned(dEduz + k) + byCosine * uz);
+            storeUnaligned(dEdar + k, loadUnaligned(dEdar + k) + ((S * f) * loadUnaligned(afSlope + k) + byMean));
         }
-        s.dEdux[j] += sum(x);
-        s.dEduy[j] += sum(y);
-        s.dEduz[j] += sum(z);
-        s.dEdar[j] += sum(r);
+        dEdux[j] += sum(x);
+        dEduy[j] += sum(y);
+        dEduz[j] += sum(z);
+        dEdar[j] += sum(r);
     }
 }
 
@@ -542,11 +580,11 @@ void backward(const AevConstants& constants, const AevRow& atom, float* scratch,
         for (int t = s.numTriples; t < s.numTriples + Width; t++)
             s.offsets[t] = 0; // computed with the others, and of no use
         if (constants.distanceTerms == 4)
-            contract<4>(constants, s, gradient);
+            contractRows<4>(constants, s, gradient);
         else if (constants.distanceTerms == 8 && Width > 8)
-            contract<8>(constants, s, gradient);
+            contractRows<8>(constants, s, gradient);
         else
-            contract<Width>(constants, s, gradient);
+            contractRows<Width>(constants, s, gradient);
         addTripleGradients(s);
     }
     storeGradients(atom, s, entryGradients);
