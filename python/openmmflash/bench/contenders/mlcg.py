@@ -1,0 +1,134 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""mlcg's SchNet on torch: GradientsOut(StandardSchNet), all replicas in one batch, the neighbor search inside as in mlcg.
+
+mlcg's modules import packages of its other architectures and of its training. Where one is missing, an empty stand-in lets the import pass;
+nothing of it is used here.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+
+import numpy as np
+
+from .job import Job, importTorch
+
+ARCHITECTURES = ("mace", "nequip", "allegro", "e3nn", "nvalchemiops")
+TRAINING = ("mdtraj", "sklearn", "ruamel", "pytorch_lightning", "jsonargparse", "IPython")
+
+
+class Adapter:
+    axes = ("total", "energy")
+
+    def __init__(self, options):
+        self.job = Job(options)
+
+    def load(self):
+        self.torch = importTorch(self.job.threads)
+        for path in reversed(self.job.options.get("path", [])):
+            sys.path.insert(0, path)
+        sys.meta_path.append(_Stand([name for name in ARCHITECTURES + TRAINING if importlib.util.find_spec(name) is None]))
+        import mlcg
+        import mlcg.data
+        import mlcg.nn
+        import torch_geometric
+
+        self.mlcg = mlcg
+        versions = {"mlcg": getattr(mlcg, "__version__", "source tree"), "torch": self.torch.__version__}
+        return versions | {"torch_geometric": torch_geometric.__version__, "numpy": np.__version__}
+
+    def build(self):
+        torch, nn, job = self.torch, self.mlcg.nn, self.job
+        model = self.model = job.model()
+        h, tensors = model.hyperparameters, model.tensors
+        wanted = {"activation": "tanh", "readout_activation": "tanh", "radial_basis": "exp_normal", "basis_envelope": "cosine"}
+        wanted["filter_envelope"] = "cosine"
+        for key, value in wanted.items():
+            if h[key] != value:
+                raise ValueError(f"this adapter builds networks with {key} {value}; the model has {h[key]}")
+        readout = model.layers("members.0.readout")
+        cutoff = nn.CosineCutoff(cutoff_lower=h.get("basis_lower", 0.0), cutoff_upper=h["cutoff"])
+        network = nn.StandardSchNet(
+            nn.ExpNormalBasis(cutoff, h["num_basis"], trainable=False),
+            cutoff,
+            [weight.shape[0] for weight, _ in readout[:-1]],
+            hidden_channels=h["hidden_channels"],
+            embedding_size=len(model.symbols),
+            num_filters=h["num_filters"],
+            num_interactions=h["num_blocks"],
+            activation=torch.nn.Tanh(),
+            max_num_neighbors=job.numParticles // job.replicas,
+        )
+        state = {"embedding_layer.weight": tensors["members.0.embedding"]}
+        state |= {"rbf_layer.means": tensors["members.0.basis.means"], "rbf_layer.betas": tensors["members.0.basis.betas"]}
+        for k in range(h["num_blocks"]):
+            ours, theirs = f"members.0.blocks.{k}.", f"interaction_blocks.{k}."
+            names = {"filter.0": "conv.filter_network.layers.0", "filter.1": "conv.filter_network.layers.2", "input": "conv.lin1"}
+            names |= {"output.0": "conv.lin2", "output.1": "lin"}
+            for name, other in names.items():
+                for part in ("weight", "bias"):
+                    if f"{ours}{name}.{part}" in tensors:
+                        state[f"{theirs}{other}.{part}"] = tensors[f"{ours}{name}.{part}"]
+        for k, (weight, bias) in enumerate(readout):
+            state[f"output_network.layers.{2 * k}.weight"] = weight
+            if bias is not None:
+                state[f"output_network.layers.{2 * k}.bias"] = bias
+        network.load_state_dict({name: torch.tensor(np.array(value), dtype=torch.float32) for name, value in state.items()})
+        self.network = nn.GradientsOut(network, "forces").eval().requires_grad_(False)
+        self.frames = [torch.tensor(frame / model.length, dtype=torch.float32) for frame in job.frames]
+        n = job.numParticles // job.replicas
+        self.fields = {
+            "atom_types": torch.as_tensor(job.types, dtype=torch.long),
+            "batch": torch.arange(job.replicas).repeat_interleave(n),
+            "n_atoms": torch.full((job.replicas,), n, dtype=torch.long),
+            "ptr": torch.arange(job.replicas + 1) * n,
+        }
+
+    def _data(self, k):
+        # Without lists in it: mlcg searches its neighbors anew in each evaluation.
+        return self.mlcg.data.AtomicData(pos=self.frames[k % len(self.frames)].clone(), **self.fields, neighbor_list={}, out={})
+
+    def _evaluate(self, k):
+        out = self.network(self._data(k)).out["SchNet"]
+        return out["energy"].detach().numpy(), out["forces"].numpy()
+
+    def evaluate(self):
+        energies, forces = self._evaluate(0)
+        scale = self.model.energy
+        return energies.astype(np.float64) * scale, forces.astype(np.float64) * (scale / self.model.length)
+
+    def run(self, axis, k):
+        if axis == "total":
+            return self._evaluate(k)
+        with self.torch.no_grad():
+            return self.network.model(self._data(k)).out["SchNet"]["energy"].numpy()
+
+
+class _Stand(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Modules of these packages whose every attribute is an empty class."""
+
+    def __init__(self, packages):
+        self.packages = packages
+
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] in self.packages else None
+
+    def create_module(self, spec):
+        return _StandModule(spec.name)
+
+    def exec_module(self, module):
+        pass
+
+
+class _StandModule(types.ModuleType):
+    __path__ = []
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in ("compile_mode",):  # a decorator with an argument
+            return lambda *arguments: lambda made: made
+        return type(name, (), {"__init__": lambda self, *arguments, **keywords: None})
