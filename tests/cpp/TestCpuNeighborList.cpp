@@ -421,16 +421,17 @@ void testLatticeTranslations() {
     }
     // So far away that the displacement that users compute is rounded by 1e-5: what is within the cutoff for them must still be in the list.
     const Box box = makeBox(random, 10, 20);
+    const double cutoff = 3 + 1e-6; // the displacements are multiples of 2^-15
     size_t numPairs = 0;
     for (int k = 0; k < 200; k++) {
         std::vector<Vector3> positions = {{random.uniform(0, 9), random.uniform(0, 9), random.uniform(0, 9)}};
-        positions.push_back({positions[0][0] + 1e10 * box[0][0] + 3 + random.uniform(-1e-5, 1e-5), positions[0][1], positions[0][2]});
+        positions.push_back({positions[0][0] + 1e10 * box[0][0] + 3 + random.uniform(-5e-5, 5e-5), positions[0][1], positions[0][2]});
         std::vector<Pair> pairs[2];
         for (const int large : {0, 1}) {
-            CpuNeighborList list({Kind::Full, 3, large * 1.0, {}, 0}, threads);
+            CpuNeighborList list({Kind::Full, cutoff, large * 1.0, {}, 0}, threads);
             list.setGroups({0, 0});
             list.update(positions, box);
-            pairs[large] = takePairs(list, positions, 3);
+            pairs[large] = takePairs(list, positions, cutoff);
         }
         CHECK(pairs[0] == pairs[1]);
         numPairs += pairs[0].size();

@@ -259,21 +259,16 @@ void CpuNeighborList::useBox(const Box& box) {
             if (std::fabs(x[k]) > MaxBoxLengths * box[k][k] || std::fabs(getFraction(x, k)) > MaxExactInteger)
                 throw FlashEvaluationError("a coordinate is more than 1e12 box lengths away from the periodic box", {i}, {x});
         }
-        // Twice, because the first quotient of a particle very many boxes away is rounded.
-        for (int pass = 0; pass < 2; pass++) {
-            Vector3& inside = wrapped[i];
-            const Vector3 fraction = {getFraction(inside, 0), getFraction(inside, 1), getFraction(inside, 2)};
-            for (int k = 0; k < 3; k++) {
-                const double image = std::floor(fraction[k]);
-                if (image == 0)
-                    continue;
-                homes[i][k] += static_cast<std::int64_t>(image);
-                for (int l = 0; l <= k; l++)
-                    inside[l] = std::fma(-image, box[k][l], inside[l]);
-            }
+        const Vector3 fraction = {getFraction(x, 0), getFraction(x, 1), getFraction(x, 2)};
+        for (int k = 0; k < 3; k++) {
+            const double image = std::floor(fraction[k]);
+            homes[i][k] = static_cast<std::int64_t>(image);
+            for (int l = 0; l <= k && image != 0; l++)
+                wrapped[i][l] = std::fma(-image, box[k][l], wrapped[i][l]);
         }
     }
-    // Differences of positions as they were given are rounded more than those inside the box.
+    // Differences of positions as they were given are rounded more than those inside the box; and very many boxes away, the quotient is, too,
+    // so that a particle may be left a little outside.
     radius += 32 * DBL_EPSILON * farthest;
     for (int k = 0; k < 3; k++) {
         boxGrid.count[k] = static_cast<int>(std::clamp(std::floor(height[k] / radius), 1.0, static_cast<double>(MaxCells)));
