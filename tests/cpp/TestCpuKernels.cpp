@@ -290,7 +290,7 @@ void testWrongLayersAreRefused() {
         CHECK_THROWS(std::invalid_argument, pack({2, 1, {1, 2}, {}}, false), "2 inputs and 1 outputs has 2 weights and 0 biases");
         CHECK_THROWS(std::invalid_argument, pack({0, 1, {}, {1}}, false), "0 inputs");
         if (kernels->dense->hasHalf)
-            for (const double weight : {0.1, 65520.0, 1e300, std::ldexp(1, -25), std::ldexp(3, -25)})
+            for (const double weight : {0.1, 65520.0, 65536.0, 1e300, std::ldexp(1, -25), std::ldexp(3, -25)})
                 CHECK_THROWS(std::invalid_argument, pack({1, 1, {weight}, {0}}, true), "half precision", "rounded");
         CHECK_THROWS(std::invalid_argument, PackedReadout(*kernels, {1, 2, {1, 1}, {0, 0}}, 1), "2 outputs");
     }
