@@ -157,16 +157,17 @@ double sum(const std::vector<double>& values) {
     return std::accumulate(values.begin(), values.end(), 0.0);
 }
 
-void checkResults(const ForceResults& expected, const ForceResults& found) {
+/** @param cancellation  by how much more than its result a sum's terms are rounded: forces between the many images in a tiny box cancel */
+void checkResults(const ForceResults& expected, const ForceResults& found, double cancellation = 1) {
     for (size_t m = 0; m < expected.memberEnergies.size(); m++) {
-        double size = 0;
+        double size = 0; // of the terms, which are of the order of one where an energy is small
         for (const double energy : expected.memberEnergies[m])
-            size += std::fabs(energy);
-        CHECK_CLOSE(sum(expected.memberEnergies[m]), sum(found.memberEnergies[m]), 0, EnergyTolerance * size);
+            size += std::max(std::fabs(energy), 0.2);
+        CHECK_CLOSE(sum(expected.memberEnergies[m]), sum(found.memberEnergies[m]), 0, cancellation * EnergyTolerance * size);
         CHECK_CLOSE(expected.memberEnergies[m], found.memberEnergies[m], 1e-5, 1e-5);
     }
     CHECK_CLOSE(expected.repulsionEnergies, found.repulsionEnergies, 1e-12, 1e-12);
-    CHECK_CLOSE_TO_RMS(expected.gradient, found.gradient, ForceTolerance, 1e-9);
+    CHECK_CLOSE_TO_RMS(expected.gradient, found.gradient, cancellation * ForceTolerance, 1e-9);
 }
 
 /** To the last bit. */
@@ -220,7 +221,7 @@ void addExclusions(ForceParticles& particles) {
                 particles.exclusions.emplace_back((i + j) % 2 ? i : j, (i + j) % 2 ? j : i);
 }
 
-/** Open, periodic, and boxes smaller than the cutoff, whose particles see their own images. */
+/** Open, periodic, and from the sixth on boxes smaller than the cutoff, whose particles see their own images. */
 std::vector<ForceParticles> makeSystems(const ModelSpec& model, std::uint64_t seed) {
     std::vector<ForceParticles> systems;
     const bool open = model.repulsion && model.repulsion->cutoff == 0;
@@ -252,7 +253,7 @@ void testAgreement() {
                 for (size_t k = 0; k < systems.size(); k++) {
                     try {
                         const ForceResults found = one.evaluate(systems[k]);
-                        checkResults(expected[k], found);
+                        checkResults(expected[k], found, k >= 5 ? 5 : 1);
                         checkSame(found, two.evaluate(systems[k]));
                         checkSame(found, five.evaluate(systems[k]));
                     }
