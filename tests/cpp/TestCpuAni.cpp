@@ -356,7 +356,7 @@ void testHalfWeights() {
             for (Linear& layer : layers)
                 for (double& weight : layer.weight)
                     weight = roundToHalf(weight);
-    const ForceParticles particles = makeParticles(makeConfiguration(10, model, 40, 7, {}));
+    const ForceParticles particles = makeParticles(makeConfiguration(10, model, 100, 10, {}));
     const ForceResults expected = evaluateWitness(rounded, particles);
     CpuOptions options;
     options.compile.halfWeights = true;

@@ -11,6 +11,8 @@ namespace {
 constexpr int TileSize = 144;
 /** With fewer tiles the members are divided too, so that there is work for many threads, and it can be shared out evenly. */
 constexpr int WantedTasks = 64;
+/** Tiles of so many atoms wait for weights: they read those of the forward pass again, from the cache, instead of transposed ones from memory. */
+constexpr int FewAtoms = 12;
 
 int roundUp(int n, int multiple) {
     return (n + multiple - 1) / multiple * multiple;
@@ -31,8 +33,8 @@ Linear arrangeColumns(const Linear& layer, const std::vector<int>& columns) {
 } // namespace
 
 CpuAniNetworks::CpuAniNetworks(const CompiledAni& model, const CpuAniDescriptor& descriptor, const CpuKernels& kernels, bool half)
-    : celuAlpha(static_cast<float>(model.spec.celuAlpha)), rowLength(descriptor.getConstants().rowLength), numMembers(static_cast<int>(model.networks.size())),
-      rowBlock(kernels.dense->rowBlock) {
+    : kernels(kernels), celuAlpha(static_cast<float>(model.spec.celuAlpha)), rowLength(descriptor.getConstants().rowLength),
+      numMembers(static_cast<int>(model.networks.size())), rowBlock(kernels.dense->rowBlock) {
     for (const auto& member : model.networks) {
         networks.emplace_back();
         costs.assign(member.size(), 0.0);
@@ -97,6 +99,14 @@ void CpuAniNetworks::evaluate(int index, int thread, float* aev, bool includeFor
         evaluateMember(task, member, scratch[static_cast<size_t>(thread)], aev, includeForces, member == task.chunk);
 }
 
+void CpuAniNetworks::multiplyTransposed(const Network& network, int layer, int atoms, const SlicedMatrix& x, const DenseOutput& output) const {
+    const size_t l = static_cast<size_t>(layer);
+    if (atoms <= FewAtoms)
+        kernels.aniBackward->multiply(0, atoms, x, network.forward[l].getWeights(), output);
+    else
+        network.transposed[l].multiply(0, atoms, x, output);
+}
+
 void CpuAniNetworks::evaluateMember(const Task& task, int member, Scratch& own, float* aev, bool includeForces, bool first) {
     const Network& network = networks[static_cast<size_t>(member)][static_cast<size_t>(task.type)];
     const size_t begin = static_cast<size_t>(task.begin), row = static_cast<size_t>(rowLength);
@@ -125,7 +135,7 @@ void CpuAniNetworks::evaluateMember(const Task& task, int member, Scratch& own, 
         if (l == hidden)
             network.readout.startGradient(0, atoms, output);
         else
-            network.transposed[static_cast<size_t>(l)].multiply(0, atoms, getLayer(l), output);
+            multiplyTransposed(network, l, atoms, getLayer(l), output);
     }
 }
 

@@ -56,8 +56,10 @@ private:
         std::vector<CpuArray<float>> layers; ///< what a hidden layer gives, then the gradient by what it got: [atom of the tile][width]
     };
 
+    void multiplyTransposed(const Network& network, int layer, int atoms, const SlicedMatrix& x, const DenseOutput& output) const;
     void evaluateMember(const Task& task, int member, Scratch& scratch, float* aev, bool includeForces, bool first);
 
+    const CpuKernels& kernels;
     const float celuAlpha;
     const int rowLength, numMembers, rowBlock;
     int numAtoms = 0, numChunks = 0;

@@ -11,12 +11,13 @@ namespace FLASH_ISA {
 
 extern const DenseKernels denseKernels;
 extern const AevKernels aevKernels;
+extern const AniBackwardKernels aniBackwardKernels;
 extern const GeometryKernels geometryKernels;
 extern const MessageKernels messageKernels;
 extern const RepulsionKernels repulsionKernels;
 
 extern const CpuKernels kernels;
-const CpuKernels kernels = {FLASH_NAME(FLASH_ISA), Width, &denseKernels, &aevKernels, &geometryKernels, &messageKernels, &repulsionKernels};
+const CpuKernels kernels = {FLASH_NAME(FLASH_ISA), Width, &denseKernels, &aevKernels, &aniBackwardKernels, &geometryKernels, &messageKernels, &repulsionKernels};
 
 } // namespace FLASH_ISA
 } // namespace OpenMMFlash

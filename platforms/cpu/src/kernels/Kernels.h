@@ -4,6 +4,7 @@
 #define OPENMMFLASH_KERNELS_H_
 
 #include "Aev.h"
+#include "AniBackward.h"
 #include "Dense.h"
 #include "Message.h"
 #include "Repulsion.h"
@@ -16,6 +17,7 @@ struct CpuKernels {
     int width; ///< floats in a vector
     const DenseKernels* dense;
     const AevKernels* aev;
+    const AniBackwardKernels* aniBackward;
     const GeometryKernels* geometry;
     const MessageKernels* message;
     const RepulsionKernels* repulsion;
