@@ -61,7 +61,7 @@ class MeasuredProcess:
             used = self.resident()
             if used > self.memoryLimit:
                 self.close()
-                raise ProcessFailed(f"it needs more than {self.memoryLimit / 1e9:.1f} GB of memory")
+                raise ProcessFailed(f"it needs more than {self.memoryLimit / 1e9:.3g} GB of memory")
             if time.monotonic() > end:
                 self.close()
                 raise ProcessFailed(f"no answer within {self.timeLimit:g} s")

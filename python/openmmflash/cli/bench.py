@@ -8,6 +8,7 @@ from ._app import UserError, declare, note, say
 
 TESTS = ("polyala", "cg", "water")
 SMALLEST, LARGEST, MOST_REPLICAS = 22, 50002, 128
+PREFERRED = ("ani2x", "ani1x", "ani1ccx")  # of the installed ones, the first is the default
 DEFAULT_ATOMS = {"polyala": (112, 1012), "water": (192, 1029)}
 
 
@@ -83,7 +84,7 @@ class Assignment(click.ParamType):
 @click.option("--test", type=Names(TESTS), default=",".join(TESTS), show_default=True, help="Cases to run.")
 @click.option("--platform", metavar="NAME", default="CPU", show_default=True, help="OpenMM platform of our part.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of every program. Default: all cores.")
-@click.option("--model", default="ani2x", show_default=True, help="Of polyala and water: ANI models, by name or file, and schnet.")
+@click.option("--model", metavar="A,B", help="Of polyala and water: ANI models, by name or file, and schnet. Default: ani2x or ani1x.")
 @click.option("--atoms", type=Numbers(SMALLEST, LARGEST), help="Sizes of polyala and water; the nearest possible are taken.")
 @click.option("--replicas", type=Numbers(1, MOST_REPLICAS), default="1,16", show_default=True, help="Of cg.")
 @click.option("--priors", type=click.Choice(["none", "pair", "all"]), default="pair", show_default=True, help="Of our part of cg.")
@@ -151,8 +152,8 @@ def command(**options):
     settings.pythons = _assigned(options["pythons"], "--peer-python")
     for name, path in options["paths"]:
         settings.paths.setdefault(name, []).append(path)
-    models = _models(options["model"].split(","), options["test"])
     peers = _peers(options["peers"], PROGRAMS, settings)
+    models = _models(options["model"], options["test"])
     with tempfile.TemporaryDirectory(prefix="openmm-flash-bench-") as temporary:
         try:
             _run(options, settings, models, peers, options["folder"] or temporary, TUNED_MALLOC)
@@ -224,13 +225,26 @@ def _cases(options, models):
             yield lambda folder, replicas=replicas: cases.cgCase(folder, replicas, options["priors"], options["beads"])
 
 
-def _models(names, tests):
+def _models(given, tests):
     """Paths of model files, or "schnet"."""
     from ..models import findModel
 
     if not {"polyala", "water"} & set(tests):
         return []
+    names = [_firstInstalled()] if given is None else given.split(",")
     return ["schnet" if name == "schnet" else findModel(name) for name in dict.fromkeys(names)]
+
+
+def _firstInstalled():
+    from ..models import ModelNotFoundError, findSource
+
+    for name in PREFERRED:
+        try:
+            findSource(name)
+        except ModelNotFoundError:
+            continue
+        return name
+    return PREFERRED[0]  # whose error says where was looked and how to get it
 
 
 def _modelFile(model, folder):
