@@ -185,7 +185,7 @@ void checkPairs(const CpuNeighborList& list, const System& system, Kind kind, do
 /** Builds lists of both kinds with several skins and compares them with the Reference. */
 void checkSystem(const System& system, double cutoff, double tolerance, CpuThreads& threads) {
     for (const Kind kind : {Kind::Half, Kind::Full})
-        for (const double skin : {0.0, 0.1 * cutoff, cutoff}) {
+        for (const double skin : {0.0, 0.1 * cutoff, 3 * cutoff}) {
             const Options options = {kind, cutoff, skin, system.exclusions, 1};
             CpuNeighborList list(options, threads);
             list.setGroups(system.groups);
