@@ -296,7 +296,7 @@ def test_tableTolerance(name):
         found = list(tables(report))
         assert len(found) >= 1
         for table in found:
-            assert 0 < table["valueError"] <= tolerance and 0 < table["derivativeError"] <= 10 * tolerance
+            assert 0 < table["valueError"] <= tolerance and 0 < table["derivativeError"] <= 4 * tolerance
         pieces.append(report["network"]["pieces"])
         _, forces = evaluate(context)
         errors.append(np.abs(forces - exact).max() / np.sqrt(np.mean(exact**2)))
@@ -315,12 +315,12 @@ def test_toleranceThatCannotBeMet():
 
 def test_denseEnvironments():
     """More angular neighbors than any fixed-size buffer would hold, and thousands of neighbors."""
-    for parts, n, density in ((aniParts(repulsion=None), 120, 400.0), (schnetParts(repulsion=None), 700, 1500.0)):
+    for parts, n, density in ((aniParts(repulsion=None), 120, 250.0), (schnetParts(repulsion=None), 700, 1000.0)):
         rng = np.random.default_rng(83)
         model = FlashModel.fromBytes(modelBytes(*parts))
         system, force = makeSystem(model, randomTypes(model, n, rng))
         system.addForce(force)
-        x = randomPositions(n, rng, density=density, distance=0.03)
+        x = randomPositions(n, rng, density=density, distance=0.08)
         (energy, forces), (exactEnergy, exactForces) = (evaluate(platform.context(system, x)) for platform in (CPU, REFERENCE))
         scale = sum(map(abs, force.getParticleEnergies(CPU.context(system, x))))
         assert energy == pytest.approx(exactEnergy, rel=0, abs=CPU.energies * scale)

@@ -150,7 +150,7 @@ public:
 
 private:
     static double getMetTolerance(const RadialTable& table) {
-        return std::fmax(table.valueError, table.derivativeError / 10);
+        return std::fmax(table.valueError, table.derivativeError / DerivativeTolerance);
     }
     std::optional<RadialGrid> getGrid(int size) const {
         return maker.make(knots, sizes[size], size < last ? sizes[size + 1] : MaxPieces + 1);
@@ -168,7 +168,7 @@ private:
         if (!getGrid(size))
             return sizes[size];
         const RadialTable& table = get(function, size);
-        return sizes[size] * std::fmax(std::pow(table.valueError / tolerance, 0.25), std::cbrt(table.derivativeError / (10 * tolerance)));
+        return sizes[size] * std::fmax(std::pow(table.valueError / tolerance, 0.25), std::cbrt(table.derivativeError / (DerivativeTolerance * tolerance)));
     }
     int findSize(double need) const {
         return std::min(last, static_cast<int>(std::lower_bound(sizes.begin(), sizes.end(), need) - sizes.begin()));

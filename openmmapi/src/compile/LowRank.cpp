@@ -146,13 +146,13 @@ private:
 /** Directions in the space of scaled channels, the most important first, from enough of the samples. */
 Matrix makeDirections(const Samples& samples) {
     const size_t channels = samples.channels, stride = std::max<size_t>(1, samples.values.size() / (4 * channels)), count = samples.values.size() / stride;
-    // Errors of derivatives may be ten times larger; one factor for all channels keeps the rows' meaning.
+    // Errors of derivatives may be larger; one factor for all channels keeps the rows' meaning.
     double valueSum = 0, derivativeSum = 0;
     for (size_t c = 0; c < channels; c++) {
         valueSum += samples.maxima.values[c];
         derivativeSum += samples.maxima.derivatives[c];
     }
-    const double weight = derivativeSum > 0 ? 0.1 * valueSum / derivativeSum : 0;
+    const double weight = derivativeSum > 0 ? valueSum / (DerivativeTolerance * derivativeSum) : 0;
     Matrix scaled(std::max(2 * count, channels), channels);
     for (size_t i = 0; i < count; i++)
         for (size_t c = 0; c < channels; c++) {
@@ -175,7 +175,7 @@ std::optional<LowRankFactors> factorize(const RadialTable& table, const RadialGr
             errors.add(samples.values[i].data(), samples.derivatives[i].data());
         const double valueError = ErrorMargin * samples.maxima.getRelativeValue(errors.values);
         const double derivativeError = ErrorMargin * samples.maxima.getRelativeDerivative(errors.derivatives);
-        if (!(valueError <= tolerance && derivativeError <= 10 * tolerance))
+        if (!(valueError <= tolerance && derivativeError <= DerivativeTolerance * tolerance))
             continue;
         LowRankFactors factors;
         factors.functions.channels = static_cast<int>(rank);

@@ -91,6 +91,12 @@ struct CompiledAni {
     std::vector<std::vector<std::vector<Linear>>> networks;
 };
 
+/**
+ * Errors of tables' derivatives may be larger than those of their values by this factor. Measured on random models of every dialect:
+ * with 10, forces are off by up to 3.4e-5 of the RMS force at a tolerance of 1e-6; with 4, by at most 1.6e-5.
+ */
+constexpr double DerivativeTolerance = 4;
+
 /** How a model is compiled. */
 struct CompileOptions {
     double tableTolerance = 1e-6;
@@ -104,7 +110,7 @@ struct CompileOptions {
 /**
  * Choose the grid and compile the edge functions, in double precision, from the stored buffers.
  * Knots in ln r and in r are tried; the number of pieces is the smallest tried for which every table's valueError is within the tolerance
- * and its derivativeError within ten times the tolerance. Bounds of envelopes (`lower`), where second derivatives jump, become knots.
+ * and its derivativeError within DerivativeTolerance times that. Bounds of envelopes (`lower`), where second derivatives jump, become knots.
  * @throws std::invalid_argument  no table of at most MaxPieces pieces meets the tolerance (the message says what can be met); or a
  *                                weight has no half precision number
  */
@@ -112,8 +118,8 @@ OPENMM_EXPORT_FLASH CompiledSchNet compileSchNet(const SchNetSpec& spec, const C
 /** @param types  types of all particles, in any order, repeated @throws std::invalid_argument  a weight has no half precision number */
 OPENMM_EXPORT_FLASH CompiledAni compileAni(const AniSpec& spec, const std::vector<int>& types, const CompileOptions& options);
 /**
- * Factors of the smallest rank for which the error of the value is within the tolerance and that of the derivative within ten times the
- * tolerance, or nothing where the rank would exceed half the channels.
+ * Factors of the smallest rank for which the error of the value is within the tolerance and that of the derivative within
+ * DerivativeTolerance times that, or nothing where the rank would exceed half the channels.
  */
 OPENMM_EXPORT_FLASH std::optional<LowRankFactors> factorize(const RadialTable& table, const RadialGrid& grid, double tolerance);
 /** Round to the nearest IEEE half precision number, ties to even. @throws std::invalid_argument  not finite, or it would round beyond 65504 */
