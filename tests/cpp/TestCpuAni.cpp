@@ -284,9 +284,9 @@ void testManyNeighbors() {
     }
 }
 
-/** Enough atoms for several tiles of a type. */
+/** Enough atoms for several tiles of a type, and for chunks of several members. */
 void testManyAtoms() {
-    const ModelSpec model = makeAniLikeModel(50, false, 3);
+    const ModelSpec model = makeAniLikeModel(50, false, 8);
     const ForceParticles particles = makeParticles(makeConfiguration(8, model, 1100, 24, {}, 1.2), 2);
     const ForceResults expected = evaluateWitness(model, particles);
     forEachKernels([&](const CpuKernels& kernels) {
@@ -337,7 +337,7 @@ void testNewParticles() {
         for (const auto& [n, numTypes] : {std::pair<int, int>{20, 7}, {60, 2}, {0, 1}, {7, 2}, {150, 7}, {1, 1}, {30, 4}}) {
             Configuration configuration = makeConfiguration(seed++, model, n, 8, {});
             for (int& type : configuration.types)
-                type %= numTypes;
+                type = 6 - type % numTypes;
             const ForceParticles particles = makeParticles(configuration);
             Evaluator fresh(model, kernels, 1);
             const ForceResults found = evaluator.evaluate(particles);
