@@ -652,7 +652,8 @@ void testReport() {
     CHECK(member.find("blocks")->array[0].find("rank") != nullptr);
 
     const ModelSpec ani = makeAni(12, AniOptions());
-    const CompiledAni small = compileAni(std::get<AniSpec>(ani.network), {3, 0, 0}, CompileOptions());
+    CompiledAni small = compileAni(std::get<AniSpec>(ani.network), {3, 0, 0}, CompileOptions());
+    small.networks[0][0][0].weight = {}; // a platform that has packed them may need the memory
     const Json found = Json::parse(describeCompilation(small, CompileOptions(), 0.1), "report");
     CHECK_EQUAL("ani", found.find("architecture")->string);
     CHECK_EQUAL("single", found.find("weightPrecision")->string);

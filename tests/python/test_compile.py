@@ -50,13 +50,13 @@ def test_tables(platform, tolerance):
     assert network["tableTolerance"] == tolerance
     assert network["knots"] in ("linear", "logarithmic")
     assert network["cutoff"] == pytest.approx(model.getCutoff(), rel=1e-14)
-    assert 0 < network["firstKnot"] <= 0.01 * model.getCutoff()
+    assert 0 < network["firstKnot"] <= 0.01 * model.getCutoff() * (1 + 1e-12)
     ((blocks,),) = [list(member.values()) for member in network["members"]]
     assert len(blocks) == 2
     for block in blocks:
         assert block["channels"] == 5
         assert 0 < block["valueError"] <= tolerance
-        assert 0 < block["derivativeError"] <= 10 * tolerance
+        assert 0 < block["derivativeError"] <= 4 * tolerance
     assert network["tableBytes"] == 2 * 5 * network["pieces"] * 16
     assert network["pieces"] > report(platform, model, [0, 1], 30 * tolerance)["network"]["pieces"]
 
@@ -85,8 +85,8 @@ def test_trainedModel(platform, shared, tmp_path):
     (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
     network = force.getCompilationReport(platform.context(system))["network"]
     assert network["knots"] == "logarithmic"
-    assert network["pieces"] < 800
+    assert network["pieces"] < 1200
     for block in network["members"][0]["blocks"]:
         assert block["valueError"] <= 1e-6
-        assert block["derivativeError"] <= 1e-5
+        assert block["derivativeError"] <= 4e-6
         assert block["rank"] < 64

@@ -121,13 +121,16 @@ struct Samples {
     }
     /** Take out the part along a unit vector of the space of scaled channels. */
     void project(const double* direction) {
+        std::vector<double> in(channels), out(channels);
+        for (size_t c = 0; c < channels; c++) {
+            in[c] = direction[c] / getScale(c);
+            out[c] = direction[c] * getScale(c);
+        }
         for (auto* rows : {&values, &derivatives})
             for (std::vector<double>& row : *rows) {
-                double sum = 0;
+                const double sum = dot(row.data(), in.data(), channels);
                 for (size_t c = 0; c < channels; c++)
-                    sum += row[c] * direction[c] / getScale(c);
-                for (size_t c = 0; c < channels; c++)
-                    row[c] -= sum * direction[c] * getScale(c);
+                    row[c] -= sum * out[c];
             }
     }
     double getScale(size_t c) const {

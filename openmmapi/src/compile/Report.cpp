@@ -17,11 +17,11 @@ string describeList(const std::vector<string>& values) {
     return text + "]";
 }
 
-/** Number and size of the weight matrices that are stored; biases are a small part and stay as they are. */
+/** Number and size of the weight matrices, which may have been packed and emptied; biases are a small part and stay as they are. */
 struct WeightCount {
     long long count = 0;
     void add(const Linear& layer) {
-        count += static_cast<long long>(layer.weight.size());
+        count += static_cast<long long>(layer.outputs) * layer.inputs;
     }
     ReportFields describe(const CompileOptions& options) const {
         return {{"weightPrecision", options.halfWeights ? "\"half\"" : "\"single\""},
