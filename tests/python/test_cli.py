@@ -98,8 +98,11 @@ def writeXyz(path, symbols, positions, comment):
     path.write_text(f"{len(symbols)}\n{comment}\n" + "\n".join(rows) + "\n")
 
 
+EXACT = ("--platform", "Reference")
+
+
 def test_energy(invoke, inputs, tmp_path):
-    output = invoke("energy", "ani.safetensors", "nma.pdb", "--json", "e.json", "--forces", "f.npy")
+    output = invoke("energy", "ani.safetensors", "nma.pdb", "--json", "e.json", "--forces", "f.npy", *EXACT)
     energy, forces = direct(inputs / "ani.safetensors", *peptide())
     result = energyOf()
     assert result["energy"] == pytest.approx(energy, rel=1e-14) and f"{energy:.6f}" in output
@@ -108,6 +111,25 @@ def test_energy(invoke, inputs, tmp_path):
     assert np.mean(result["memberEnergies"]) == pytest.approx(energy, rel=1e-14)
     assert result["deviation"] == pytest.approx(np.std(result["memberEnergies"], ddof=1))
     assert result["groupEnergies"] == pytest.approx([energy]) and result["platform"] == "Reference"
+
+
+def test_the_fastest_platform_that_has_our_kernel_is_the_default(invoke, inputs, monkeypatch):
+    import openmm
+
+    ours = ("CPU", "Reference")
+    speed = {name: openmm.Platform.getPlatform(name).getSpeed() for name in ours}
+    assert speed["CPU"] > speed["Reference"]
+    energy, forces = direct(inputs / "ani.safetensors", *peptide())
+    for threads in ((), ("--threads", "1")):
+        output = invoke("energy", "ani.safetensors", "nma.pdb", "--json", "e.json", "--forces", "f.npy", *threads)
+        assert energyOf()["platform"] == "CPU" and "platform CPU" in output
+        assert energyOf()["energy"] == pytest.approx(energy, rel=1e-9) and energyOf()["energy"] != energy
+        np.testing.assert_allclose(np.load("f.npy"), forces, rtol=0, atol=2e-5 * np.sqrt(np.mean(forces**2)))
+    # A setting that is wrong is said; no slower platform takes its place.
+    monkeypatch.setenv("OPENMMFLASH_CPU_ISA", "v9")
+    output = invoke("energy", "ani.safetensors", "nma.pdb", code=2)
+    assert "Platform CPU" in output and 'OPENMMFLASH_CPU_ISA is "v9"; this machine can run' in output
+    assert "platform Reference" in invoke("energy", "ani.safetensors", "nma.pdb", *EXACT)
 
 
 def test_energy_of_every_format(invoke, inputs, tmp_path):
@@ -123,18 +145,18 @@ def test_energy_of_every_format(invoke, inputs, tmp_path):
     np.savez("a.npz", positions=positions, symbols=np.array(symbols))
     np.savez("b.npz", positions=positions, types=np.array(["HCNO".index(s) for s in symbols]))
     for name in ("a.cif", "a.xyz", "a.npz", "b.npz"):
-        invoke("energy", "ani.safetensors", name, "--json", "e.json")
+        invoke("energy", "ani.safetensors", name, "--json", "e.json", *EXACT)
         assert energyOf()["energy"] == pytest.approx(energy, abs=1e-6), name
 
 
 def test_periodic_energy(invoke, inputs):
     symbols, positions = peptide()
     energy, _ = direct(inputs / "ani.safetensors", symbols, positions, np.diag([0.8, 0.85, 0.9]))
-    output = invoke("energy", "ani.safetensors", "box.pdb", "--json", "e.json")
+    output = invoke("energy", "ani.safetensors", "box.pdb", "--json", "e.json", *EXACT)
     assert energyOf()["energy"] == pytest.approx(energy, abs=1e-8)
     assert "priors" not in output and energyOf()["priorEnergy"] == 0  # the force that names the molecules is none
     open_, _ = direct(inputs / "ani.safetensors", symbols, positions)
-    invoke("energy", "ani.safetensors", "box.pdb", "--no-periodic", "--json", "e.json")
+    invoke("energy", "ani.safetensors", "box.pdb", "--no-periodic", "--json", "e.json", *EXACT)
     assert energyOf()["energy"] == pytest.approx(open_, abs=1e-8) and energyOf()["box"] is None
 
 
@@ -150,7 +172,7 @@ def test_forces_of_a_turned_lattice_are_in_the_files_frame(invoke, inputs, tmp_p
     rotation *= np.linalg.det(rotation)
     lattice = " ".join(f"{x:.12f}" for x in (box @ rotation.T * 10).ravel())
     writeXyz(tmp_path / "a.xyz", symbols, positions @ rotation.T, f'Lattice="{lattice}" pbc="T T T" Properties=species:S:1:pos:R:3')
-    invoke("energy", "ani.safetensors", "a.xyz", "--json", "e.json", "--forces", "f.npy")
+    invoke("energy", "ani.safetensors", "a.xyz", "--json", "e.json", "--forces", "f.npy", *EXACT)
     assert energyOf()["energy"] == pytest.approx(energy, abs=1e-6)
     np.testing.assert_allclose(np.load("f.npy"), forces @ rotation.T, atol=1e-6)
 
@@ -268,12 +290,22 @@ def test_nan_is_no_pass():
 
 def test_diagnose(invoke):
     output = invoke("diagnose")
-    for text in ("OpenMM ", "Reference      evaluates FlashForce", "libOpenMMFlash", "ani1x", "ani2x", "Plugin load failures", "ase"):
+    for text in (
+        "OpenMM ",
+        "Reference      evaluates FlashForce",
+        "CPU            evaluates FlashForce",
+        "libOpenMMFlash",
+        "ani1x",
+        "ani2x",
+        "Plugin load failures",
+        "ase",
+    ):
         assert text in output
     lines = {line.split()[0]: line for line in output.splitlines() if line.split()}
     folder = next(line.split(maxsplit=2)[2] for line in output.splitlines() if line.startswith("  plugin folder"))
     assert any("OpenMMFlash" in name for name in os.listdir(folder))  # not OpenMM's default, which may be another or absent
-    assert lines["libOpenMMFlashReference.so"].split()[1].startswith(folder) and "not loaded" not in lines["libOpenMMFlashReference.so"]
+    for plugin in ("libOpenMMFlashReference.so", "libOpenMMFlashCPU.so"):
+        assert lines[plugin].split()[1].startswith(folder) and "not loaded" not in lines[plugin]
 
 
 def test_diagnose_says_how_to_get_what_is_missing(invoke, monkeypatch):

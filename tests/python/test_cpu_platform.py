@@ -324,7 +324,9 @@ def test_denseEnvironments():
         (energy, forces), (exactEnergy, exactForces) = (evaluate(platform.context(system, x)) for platform in (CPU, REFERENCE))
         scale = sum(map(abs, force.getParticleEnergies(CPU.context(system, x))))
         assert energy == pytest.approx(exactEnergy, rel=0, abs=CPU.energies * scale)
-        assert np.abs(forces - exactForces).max() < CPU.forces * np.sqrt(np.mean(exactForces**2))
+        # Forces of hundreds of neighbors cancel, and single components keep more rounding; one neighbor that is lost leaves far more.
+        error, rms = np.abs(forces - exactForces), np.sqrt(np.mean(exactForces**2))
+        assert np.sqrt(np.mean(error**2)) < CPU.forces * rms and error.max() < 10 * CPU.forces * rms
 
 
 @pytest.mark.parametrize("name", ["mlcg", "ani-3"])

@@ -16,8 +16,9 @@ import numpy as np
 from ._minimize import relax
 from ._values import GAS_CONSTANT
 
-# Platforms that compute in single precision resolve forces to about 1e-4 of their size; Reference is double throughout.
-DOUBLE, SINGLE = {"gradient": 1e-6, "invariance": 1e-9}, {"gradient": 2e-2, "invariance": 1e-3}
+# Platforms that compute in single precision resolve energies to about 1e-7 of their size, so that finite differences need longer steps
+# (nm) and tell less; Reference is double throughout.
+DOUBLE, SINGLE = {"gradient": 1e-6, "invariance": 1e-9, "step": 1e-4}, {"gradient": 2e-2, "invariance": 1e-3, "step": 2e-3}
 
 
 @dataclasses.dataclass
@@ -88,19 +89,19 @@ class Evaluator:
         return 4 * np.finfo(float).eps * abs(self.energy) / (0.1 * self.scale)
 
 
-STEPS = tuple(1e-4 / 2**k for k in range(9))  # nm
+HALVINGS = 9  # steps of finite differences: the longest, and so many in all, each half of the one before
 CREDIT = 4  # an estimated error counts up to so many times the tolerance, so that an error of ten times the tolerance never passes
 
 
-def derivatives(parts):
-    """Derivatives at 0 of the sum of parts(x), for shorter and shorter steps: (value, estimate of its error).
+def derivatives(parts, step):
+    """Derivatives at 0 of the sum of parts(x), for shorter and shorter steps, `step` first: (value, estimate of its error).
 
     Central differences, extrapolated once (Richardson): their error falls as h^4 where the energy is smooth, and as h at kinks of the
     second derivative (ANI's CELU), until the steps leave those outside; short steps suffer from rounding. Two successive values differ
     by what either does, but at a kink they may agree by chance: the estimate falls to no less than a quarter of the one before.
     """
     central = last = estimate = None
-    for h in STEPS:
+    for h in (step / 2**k for k in range(HALVINGS)):
         coarse, central = central, float(np.sum(parts(h) - parts(-h))) / (2 * h)
         if coarse is None:
             continue
@@ -113,10 +114,10 @@ def derivatives(parts):
         last = value
 
 
-def gradientError(parts, expected, scale, tolerance):
+def gradientError(parts, expected, scale, tolerance, step=DOUBLE["step"]):
     """(difference of the derivative from `expected`, its tolerance), relative to `scale`, where the derivative is best known."""
     found, smallest = (math.inf, tolerance), math.inf  # what is left where all derivatives are NaN
-    for value, estimate in derivatives(parts):
+    for value, estimate in derivatives(parts, step):
         error, estimate = abs(value - expected) / scale, estimate / scale
         if estimate < smallest:
             smallest, found = estimate, (error, tolerance + min(estimate, CREDIT * tolerance))
@@ -125,7 +126,7 @@ def gradientError(parts, expected, scale, tolerance):
     return found
 
 
-def checkCoordinates(evaluator, tolerance, count, random):
+def checkCoordinates(evaluator, tolerance, count, random, step=DOUBLE["step"]):
     """Forces against finite differences of the energy, coordinate by coordinate."""
     total = evaluator.positions.size
     chosen = np.arange(total) if not count or count >= total else np.sort(random.choice(total, count, replace=False))
@@ -133,28 +134,28 @@ def checkCoordinates(evaluator, tolerance, count, random):
     for index in chosen:
         i, axis = divmod(int(index), 3)
 
-        def parts(step, i=i, axis=axis):
+        def parts(length, i=i, axis=axis):
             moved = evaluator.positions.copy()
-            moved[i, axis] += step
+            moved[i, axis] += length
             return evaluator.parts(moved)
 
-        found = gradientError(parts, -evaluator.forces[i, axis], evaluator.scale, tolerance)
+        found = gradientError(parts, -evaluator.forces[i, axis], evaluator.scale, tolerance, step)
         if not found[0] / found[1] <= worst[0] / worst[1]:
             worst, where = found, index
     text = f"{len(chosen)} of {total} coordinates, worst {'xyz'[where % 3]} of particle {where // 3}"
     return Result("forces are minus the gradient", *worst, text + uncertainty(worst[1] - tolerance))
 
 
-def checkDirection(evaluator, tolerance, random):
+def checkDirection(evaluator, tolerance, random, step=DOUBLE["step"]):
     """The whole gradient at once: the energy's change along a random direction of all particles."""
     direction = random.normal(size=evaluator.positions.shape)
     direction /= np.sqrt(np.mean(direction**2))
 
-    def parts(step):
-        return evaluator.parts(evaluator.positions + step * direction)
+    def parts(length):
+        return evaluator.parts(evaluator.positions + length * direction)
 
     scale = evaluator.scale * math.sqrt(direction.size)
-    found = gradientError(parts, -float(np.sum(evaluator.forces * direction)), scale, tolerance)
+    found = gradientError(parts, -float(np.sum(evaluator.forces * direction)), scale, tolerance, step)
     return Result("gradient along a random direction", *found, "all coordinates together" + uncertainty(found[1] - tolerance))
 
 

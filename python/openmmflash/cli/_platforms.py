@@ -63,7 +63,15 @@ def choosePlatform(name=None, threads=None):
     """
     available = platforms()
     if name is None:
-        chosen = next((platform for platform in available if whyNot(platform) is None), None)
+        chosen = None
+        for platform in available:
+            reason = whyNot(platform)
+            if reason is None:
+                chosen = platform
+                break
+            # A slower platform is no answer to a wrong setting.
+            if "environment variable OPENMMFLASH_" in reason:
+                raise UserError(f"Platform {platform.getName()} cannot evaluate a FlashForce: {reason}.")
         if chosen is None:
             raise UserError("No OpenMM platform can evaluate a FlashForce here. `openmm-flash diagnose` says why.")
     else:

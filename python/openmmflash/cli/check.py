@@ -67,8 +67,8 @@ def command(context, model, structure, coordinates, timestep, nve_steps, tempera
             failed += not result.passed
             total += not result.skipped
 
-    report(_checks.checkCoordinates(evaluator, limits["gradient"], coordinates, random))
-    report(_checks.checkDirection(evaluator, limits["gradient"], random))
+    report(_checks.checkCoordinates(evaluator, limits["gradient"], coordinates, random, limits["step"]))
+    report(_checks.checkDirection(evaluator, limits["gradient"], random, limits["step"]))
     report(_checks.checkTranslation(evaluator, invariance, random))
     report(_checks.checkRotation(evaluator, invariance, random, periodic))
     report(_checks.checkLattice(evaluator, invariance, random, box))
