@@ -44,7 +44,6 @@ void CpuAni::setParticles(const CpuParticles& particles) {
     }
     typeStart.push_back(numAtoms);
     neighborList.setGroups(groups);
-    maxCandidates = 0;
     positions.resize(static_cast<size_t>(numAtoms));
     if (numAtoms == 0)
         return;
@@ -90,12 +89,14 @@ void CpuAni::prepare(const CpuParticles& particles) {
         throw FlashEvaluationError(error.getProblem(), theirs, error.getPositions());
     }
     const std::vector<std::int64_t>& rowStart = neighborList.getRowStart();
-    maxCandidates = 0;
+    std::int64_t candidates = 0;
     for (size_t atom = 0; atom < positions.size(); atom++)
-        maxCandidates = std::max(maxCandidates, rowStart[atom + 1] - rowStart[atom]);
-    const size_t size = kernels.aev->getScratchSize(descriptor->getConstants(), maxCandidates);
-    for (Thread& thread : own)
-        thread.scratch.resize(size);
+        candidates = std::max(candidates, rowStart[atom + 1] - rowStart[atom]);
+    const AevConstants& constants = descriptor->getConstants();
+    for (Thread& thread : own) {
+        thread.scratch.resize(kernels.aev->getScratchSize(constants, candidates));
+        kernels.aev->prepareScratch(constants, candidates, thread.scratch.data());
+    }
     entryGradients.resize(3 * static_cast<size_t>(rowStart.back()));
 }
 
@@ -116,7 +117,7 @@ void CpuAni::computeDescriptors(int block, Thread& thread) {
     const AevConstants& constants = descriptor->getConstants();
     for (int atom = block * blockSize; atom < std::min((block + 1) * blockSize, numAtoms); atom++) {
         float* row = aev.data() + static_cast<size_t>(atom) * static_cast<size_t>(constants.rowLength);
-        const std::int64_t entry = kernels.aev->forward(constants, getRow(atom), thread.scratch.data(), maxCandidates, row);
+        const std::int64_t entry = kernels.aev->forward(constants, getRow(atom), thread.scratch.data(), row);
         if (entry < 0)
             continue;
         const int sender = neighborList.getSenders()[static_cast<size_t>(entry)];
@@ -138,7 +139,7 @@ void CpuAni::computeGradients(int block, Thread& thread) {
                 thread.gradient[k] = sum[k] + part[k];
             sum = thread.gradient.data();
         }
-        kernels.aev->backward(constants, getRow(atom), thread.scratch.data(), maxCandidates, sum, entryGradients.data());
+        kernels.aev->backward(constants, getRow(atom), thread.scratch.data(), sum, entryGradients.data());
     }
 }
 

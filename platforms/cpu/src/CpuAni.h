@@ -60,7 +60,6 @@ private:
     std::optional<CompiledAni> compiled; ///< without its layers, which are packed
     std::unique_ptr<CpuAniDescriptor> descriptor;
     std::unique_ptr<CpuAniNetworks> networks;
-    std::int64_t maxCandidates = 0;
     CpuArray<float> aev;            ///< [atom][rowLength]
     CpuArray<float> entryGradients; ///< [entry][3] dE/d(displacement)
     std::vector<Thread> own;        ///< [thread]

@@ -19,6 +19,7 @@
 // derivatives that the triple's c and distances need; from there on lanes are triples with the same j.
 #include "Aev.h"
 #include "AevMath.h"
+#include "AevScratch.h"
 
 namespace OpenMMFlash {
 namespace FLASH_ISA {
@@ -27,75 +28,7 @@ extern const AevKernels aevKernels;
 
 namespace {
 
-constexpr int Chunk = 128; ///< triples, a multiple of Width
 constexpr float CosineFactor = 0.95f;
-
-/** The triples of a chunk with the same j: k = begin to begin + count - 1. */
-struct Run {
-    int j, type, begin, count;
-    int first; ///< its first triple in the chunk
-};
-
-struct Scratch {
-    // Neighbours within the radial cutoff.
-    double *dx, *dy, *dz, *r2;
-    std::int64_t* entry;
-    float *ux, *uy, *uz;   ///< directions
-    float *r, *rRest;      ///< r = r + rRest
-    float* inverse;        ///< 1 / r
-    float *fc, *fcSlope;   ///< of the radial cutoff
-    float *fcA, *fcASlope; ///< of the angular cutoff
-    float* radialSums;     ///< [neighbour][Width]
-    float *dEdr, *gx, *gy, *gz;
-    int* radialEnd; ///< [type]: one behind its last neighbour
-    // Those within the angular cutoff.
-    int* index; ///< among the above
-    float *ax, *ay, *az, *ar, *arRest, *af, *afSlope;
-    float *dEdux, *dEduy, *dEduz, *dEdar;
-    int* angularEnd;
-    // The chunk.
-    Run* runs;
-    int* offsets;                   ///< [triple] of its pair's block in the row
-    float *c, *s, *ratio;           ///< cosine, sqrt(1 - (0.95 c)^2), c / s
-    float *mean, *meanRest, *ff;    ///< of both distances; product of the cutoff functions
-    float *A, *ASlope, *D, *DSlope; ///< [triple][term]
-    float *S, *SA, *SD;             ///< [triple] sums of G A D, G A' D, G A D'
-    int count, angularCount, numRuns, numTriples;
-    float* end;
-};
-
-template <class T> FLASH_INLINE void take(T*& array, char*& memory, std::int64_t size) {
-    array = reinterpret_cast<T*>(memory);
-    memory += (size * static_cast<std::int64_t>(sizeof(T)) + 63) / 64 * 64;
-}
-
-/** Cut the memory into arrays; every one may be read and written a vector beyond what it holds. */
-void layOut(const AevConstants& constants, float* memory, std::int64_t candidates, Scratch& s) {
-    char* p = reinterpret_cast<char*>(memory);
-    const std::int64_t n = candidates + 2 * Width, m = Chunk + Width;
-    double** const displacements[] = {&s.dx, &s.dy, &s.dz, &s.r2};
-    for (double** array : displacements)
-        take(*array, p, n);
-    take(s.entry, p, n);
-    float** const neighbors[] = {&s.ux, &s.uy, &s.uz, &s.r,  &s.rRest, &s.inverse, &s.fc, &s.fcSlope, &s.fcA,   &s.fcASlope, &s.dEdr,  &s.gx,   &s.gy,
-                                 &s.gz, &s.ax, &s.ay, &s.az, &s.ar,    &s.arRest,  &s.af, &s.afSlope, &s.dEdux, &s.dEduy,    &s.dEduz, &s.dEdar};
-    for (float** array : neighbors)
-        take(*array, p, n);
-    take(s.radialSums, p, n * Width);
-    take(s.index, p, n);
-    take(s.radialEnd, p, constants.numTypes);
-    take(s.angularEnd, p, constants.numTypes);
-    take(s.runs, p, Chunk);
-    take(s.offsets, p, m);
-    float** const triples[] = {&s.c, &s.s, &s.ratio, &s.mean, &s.meanRest, &s.ff, &s.S, &s.SA, &s.SD};
-    for (float** array : triples)
-        take(*array, p, m);
-    take(s.A, p, m * constants.angleTerms);
-    take(s.ASlope, p, m * constants.angleTerms);
-    take(s.D, p, m * constants.distanceTerms);
-    take(s.DSlope, p, m * constants.distanceTerms);
-    s.end = reinterpret_cast<float*>(p);
-}
 
 /** Neighbours within the radial cutoff, in the row's order. @return the first entry without a direction, or -1 */
 std::int64_t findNeighbors(const AevConstants& constants, const AevRow& atom, Scratch& s) {
@@ -166,22 +99,26 @@ FLASH_INLINE void storeRounded(float* p, Doubles x) {
 
 void computeGeometry(const AevConstants& constants, const Scratch& s) {
     const double toGrid = 6755399441055744.0 * constants.grid; // 1.5 * 2^52: the sum is a multiple of the grid
-    for (int k = 0; k < s.count; k += DoubleWidth) {
-        const Doubles r2 = loadUnaligned(s.r2 + k), inverse = 1.0 / sqrt(r2), r = r2 * inverse;
-        storeRounded(s.ux + k, loadUnaligned(s.dx + k) * inverse);
-        storeRounded(s.uy + k, loadUnaligned(s.dy + k) * inverse);
-        storeRounded(s.uz + k, loadUnaligned(s.dz + k) * inverse);
-        storeRounded(s.inverse + k, inverse);
+    const double *dx = s.dx, *dy = s.dy, *dz = s.dz, *r2s = s.r2;
+    float *ux = s.ux, *uy = s.uy, *uz = s.uz, *inverses = s.inverse, *rs = s.r, *rRests = s.rRest;
+    float *fc = s.fc, *fcSlope = s.fcSlope, *fcA = s.fcA, *fcASlope = s.fcASlope;
+    const double radialCutoff = constants.radialCutoff, angularCutoff = constants.angularCutoff;
+    for (int k = 0, count = s.count; k < count; k += DoubleWidth) {
+        const Doubles r2 = loadUnaligned(r2s + k), inverse = 1.0 / sqrt(r2), r = r2 * inverse;
+        storeRounded(ux + k, loadUnaligned(dx + k) * inverse);
+        storeRounded(uy + k, loadUnaligned(dy + k) * inverse);
+        storeRounded(uz + k, loadUnaligned(dz + k) * inverse);
+        storeRounded(inverses + k, inverse);
         const Doubles coarse = (r + toGrid) - toGrid;
-        storeRounded(s.r + k, coarse);
-        storeRounded(s.rRest + k, r - coarse);
+        storeRounded(rs + k, coarse);
+        storeRounded(rRests + k, r - coarse);
         Doubles value, slope;
-        evaluateCutoff(r, constants.radialCutoff, value, slope);
-        storeRounded(s.fc + k, value);
-        storeRounded(s.fcSlope + k, slope);
-        evaluateCutoff(r, constants.angularCutoff, value, slope); // of no use beyond
-        storeRounded(s.fcA + k, value);
-        storeRounded(s.fcASlope + k, slope);
+        evaluateCutoff(r, radialCutoff, value, slope);
+        storeRounded(fc + k, value);
+        storeRounded(fcSlope + k, slope);
+        evaluateCutoff(r, angularCutoff, value, slope); // of no use beyond
+        storeRounded(fcA + k, value);
+        storeRounded(fcASlope + k, slope);
     }
 }
 
@@ -260,11 +197,12 @@ struct Position {
 };
 
 /** The next chunk's triples: which they are, and c, mean distance and product of the cutoff functions of each. @return false: none left */
-FLASH_INLINE bool startChunk(Scratch& s, Position& at) {
+template <bool Backward> FLASH_INLINE bool startChunk(const AevConstants& constants, Scratch& s, Position& at) {
     const float *ax = s.ax, *ay = s.ay, *az = s.az, *ar = s.ar, *arRest = s.arRest, *af = s.af;
     float *cs = s.c, *sines = s.s, *ratios = s.ratio, *means = s.mean, *meanRests = s.meanRest, *ffs = s.ff;
+    int *offsets = s.offsets, *offsetsWith = s.offsetsWith;
     const int neighbors = s.angularCount;
-    int triples = 0, runs = 0, type = 0;
+    int triples = 0, runs = 0, type = 0, typeDone = -1;
     while (at.j + 1 < neighbors && triples < Chunk) {
         int count = neighbors - at.k;
         if (count > Chunk - triples)
@@ -275,6 +213,14 @@ FLASH_INLINE bool startChunk(Scratch& s, Position& at) {
             type++;
         const int j = at.j, begin = at.k;
         s.runs[runs++] = {j, type, begin, count, triples};
+        if (Backward && type != typeDone) {
+            for (int k = j + 1, other = type; k < neighbors; k++) {
+                while (k >= s.angularEnd[other])
+                    other++;
+                offsetsWith[k] = constants.pairOffsets[static_cast<std::int64_t>(type) * constants.numTypes + other];
+            }
+            typeDone = type;
+        }
         const Floats ux = broadcast(ax[j]), uy = broadcast(ay[j]), uz = broadcast(az[j]);
         const Floats r = broadcast(ar[j]), rRest = broadcast(arRest[j]), f = broadcast(af[j]);
         for (int l = 0; l < count; l += Width) {
@@ -283,6 +229,8 @@ FLASH_INLINE bool startChunk(Scratch& s, Position& at) {
             storeUnaligned(means + t, 0.5f * (r + loadUnaligned(ar + k))); // exact, on half the grid
             storeUnaligned(meanRests + t, 0.5f * (rRest + loadUnaligned(arRest + k)));
             storeUnaligned(ffs + t, f * loadUnaligned(af + k));
+            if (Backward)
+                storeUnaligned(offsets + t, loadUnaligned(offsetsWith + k));
         }
         triples += count;
         at.k += count;
@@ -312,7 +260,7 @@ template <int P, bool Backward> FLASH_INLINE void computeAngles(const AevConstan
         float *A = s.A + q, *ASlope = s.ASlope + q;
         for (int t = 0; t < triples; t += Width / P, A += P < Width ? Width : terms, ASlope += P < Width ? Width : terms) {
             Floats u = cosine * repeatEach<P>(cs + t) + (sine * repeatEach<P>(sines + t) + 0.5f);
-            u = max(u, broadcast(1e-30f)); // rounding may leave nothing, or less
+            u = limit(u, 1e-30f); // rounding may leave nothing, or less
             const Floats power = exp2Decay(exponent * log2(u)), value = power * (u + u);
             if (Backward) {
                 store(A, value);
@@ -539,16 +487,19 @@ size_t getScratchSize(const AevConstants& constants, std::int64_t candidates) {
     return reinterpret_cast<size_t>(s.end) / sizeof(float);
 }
 
-std::int64_t forward(const AevConstants& constants, const AevRow& atom, float* scratch, std::int64_t candidates, float* row) {
-    Scratch s;
-    layOut(constants, scratch, candidates, s);
+void prepareScratch(const AevConstants& constants, std::int64_t candidates, float* scratch) {
+    layOut(constants, scratch, candidates, *reinterpret_cast<Scratch*>(scratch));
+}
+
+std::int64_t forward(const AevConstants& constants, const AevRow& atom, float* scratch, float* row) {
+    Scratch& s = *reinterpret_cast<Scratch*>(scratch);
     const std::int64_t coincident = findNeighbors(constants, atom, s);
     computeGeometry(constants, s);
     selectAngular(constants, s);
     for (int c = constants.numTypes * constants.radialTerms; c < constants.rowLength; c += Width)
         store(row + c, Floats{});
     addRadial(constants, s, row);
-    for (Position at = {0, 1}; startChunk(s, at);) {
+    for (Position at = {0, 1}; startChunk<false>(constants, s, at);) {
         computeTerms<false>(constants, s);
         if (constants.distanceTerms == 4)
             addAngular<4>(constants, s, row);
@@ -560,9 +511,8 @@ std::int64_t forward(const AevConstants& constants, const AevRow& atom, float* s
     return coincident;
 }
 
-void backward(const AevConstants& constants, const AevRow& atom, float* scratch, std::int64_t candidates, const float* gradient, float* entryGradients) {
-    Scratch s;
-    layOut(constants, scratch, candidates, s);
+void backward(const AevConstants& constants, const AevRow& atom, float* scratch, const float* gradient, float* entryGradients) {
+    Scratch& s = *reinterpret_cast<Scratch*>(scratch);
     findNeighbors(constants, atom, s);
     computeGeometry(constants, s);
     selectAngular(constants, s);
@@ -571,12 +521,8 @@ void backward(const AevConstants& constants, const AevRow& atom, float* scratch,
     for (float* array : arrays)
         for (int k = 0; k < s.angularCount + Width; k += Width)
             storeUnaligned(array + k, Floats{});
-    for (Position at = {0, 1}; startChunk(s, at);) {
+    for (Position at = {0, 1}; startChunk<true>(constants, s, at);) {
         computeTerms<true>(constants, s);
-        forEachSegment(constants, s, [&](int first, int count, int offset) __attribute__((always_inline)) {
-            for (int t = first; t < first + count; t++)
-                s.offsets[t] = offset;
-        });
         for (int t = s.numTriples; t < s.numTriples + Width; t++)
             s.offsets[t] = 0; // computed with the others, and of no use
         if (constants.distanceTerms == 4)
@@ -592,7 +538,7 @@ void backward(const AevConstants& constants, const AevRow& atom, float* scratch,
 
 } // namespace
 
-const AevKernels aevKernels = {padTerms, getScratchSize, forward, backward};
+const AevKernels aevKernels = {padTerms, getScratchSize, prepareScratch, forward, backward};
 
 } // namespace FLASH_ISA
 } // namespace OpenMMFlash

@@ -49,22 +49,24 @@ struct AevRow {
 struct AevKernels {
     /** Terms with padding. */
     int (*padTerms)(int terms);
-    /** Floats of scratch memory for rows of at most so many candidates. 64-byte aligned, anything in it. */
+    /** Floats of scratch memory for rows of at most so many candidates. 64-byte aligned. */
     size_t (*getScratchSize)(const AevConstants& constants, std::int64_t candidates);
+    /** Make memory of that size usable, whatever is in it. */
+    void (*prepareScratch)(const AevConstants& constants, std::int64_t candidates, float* scratch);
     /**
      * Write the AEV of an atom.
      *
      * @param row  [rowLength], 64-byte aligned
      * @return     the first entry whose distance is none (see coincidence), which is left out; -1 if there is none
      */
-    std::int64_t (*forward)(const AevConstants& constants, const AevRow& atom, float* scratch, std::int64_t candidates, float* row);
+    std::int64_t (*forward)(const AevConstants& constants, const AevRow& atom, float* scratch, float* row);
     /**
      * dE/d(displacement) for all entries of the atom's row, zero beyond the cutoff.
      *
      * @param gradient         [rowLength] dE/dAEV, 64-byte aligned
      * @param entryGradients   [entry][3], of all rows
      */
-    void (*backward)(const AevConstants& constants, const AevRow& atom, float* scratch, std::int64_t candidates, const float* gradient, float* entryGradients);
+    void (*backward)(const AevConstants& constants, const AevRow& atom, float* scratch, const float* gradient, float* entryGradients);
 };
 
 } // namespace OpenMMFlash

@@ -11,9 +11,22 @@
 namespace OpenMMFlash {
 namespace FLASH_ISA {
 
+/** max(x, lowest) in one instruction; GCC 12 makes two of a comparison and a choice. */
+FLASH_INLINE Floats limit(Floats x, float lowest) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)broadcast(lowest));
+#elif defined(__AVX2__)
+    return (Floats)_mm256_max_ps((__m256)x, (__m256)broadcast(lowest));
+#elif defined(__x86_64__)
+    return (Floats)_mm_max_ps((__m128)x, (__m128)broadcast(lowest));
+#else
+    return max(x, broadcast(lowest));
+#endif
+}
+
 /** 2^x for x <= 0, and 2^-126 below that. Relative error 8e-8. */
 FLASH_INLINE Floats exp2Decay(Floats x) {
-    x = max(x, broadcast(-126.0f));
+    x = limit(x, -126.0f);
     // The sum's last bits are the nearest integer, and what is behind the point is lost: 1.5 * 2^23.
     const Floats shifted = x + 12582912.0f;
     const Floats f = x - (shifted - 12582912.0f);
