@@ -72,7 +72,7 @@ def ratios(case, everyone):
     Returns
     -------
     list of dict
-        program, form, malloc, what (in words), ratio (of medians), lowest, highest (of the rounds' medians), memory (ours / theirs).
+        program, form, malloc, what (in words), ratio (median of those of single rounds), lowest, highest, memory (ours / theirs).
     """
     ours, found = everyone[0], []
     single = next((c for c in everyone if c.form == "profiled, one thread" and c.status == "ok"), None)
@@ -86,7 +86,6 @@ def ratios(case, everyone):
             best = min(able, key=lambda c: c.median(theirs))
             theirRounds = _roundMedians(best, 1.0, theirs)
             pairs = [b / a for a, b in zip(myRounds, theirRounds)]
-            value = best.median(theirs) / _medianOf(*mine, axis)
             found.append(
                 {
                     "test": case.test,
@@ -96,7 +95,7 @@ def ratios(case, everyone):
                     "form": best.form,
                     "malloc": best.malloc,
                     "what": what,
-                    "ratio": value,
+                    "ratio": statistics.median(pairs),
                     "lowest": min(pairs),
                     "highest": max(pairs),
                     "memory": ours.peak / best.peak if best.peak > 0 and axis == "total" else None,
@@ -123,11 +122,6 @@ def _roundMedians(contender, factor, axis):
     names = (axis,) if isinstance(axis, str) else axis
     lists = [contender.rounds[name] for name in names if contender.rounds.get(name)]
     return [factor * sum(statistics.median(times) for times in turn) for turn in zip(*lists)]
-
-
-def _medianOf(contender, factor, axis):
-    names = (axis,) if isinstance(axis, str) else axis
-    return factor * sum(contender.median(name) or 0.0 for name in names)
 
 
 def table(case, records, found, style="table"):

@@ -152,7 +152,7 @@ def command(**options):
     settings.pythons = _assigned(options["pythons"], "--peer-python")
     for name, path in options["paths"]:
         settings.paths.setdefault(name, []).append(path)
-    peers = _peers(options["peers"], PROGRAMS, settings)
+    peers = _peers(options["peers"], PROGRAMS, options["test"], settings)
     models = _models(options["model"], options["test"])
     with tempfile.TemporaryDirectory(prefix="openmm-flash-bench-") as temporary:
         try:
@@ -264,7 +264,7 @@ def _assigned(pairs, option):
     return dict(pairs)
 
 
-def _peers(wanted, programs, settings):
+def _peers(wanted, programs, tests, settings):
     """The programs to run; those that were asked for by name must be there."""
     import subprocess
     import sys
@@ -279,7 +279,7 @@ def _peers(wanted, programs, settings):
             raise UserError(f"--peers {name}: there are {', '.join(NAMES)}, and the words installed and none.")
     found, known = [], {}
     for program in programs:
-        if named is not None and program.name not in named:
+        if named is not None and program.name not in named or not set(program.tests) & set(tests):
             continue
         python = settings.pythons.get(program.name, sys.executable)
         if python not in known:

@@ -22,6 +22,8 @@ import sys
 import time
 import traceback
 
+ENOUGH = 5.0  # seconds of warm-up: one evaluation that long needs no second
+
 
 def peakMemory():
     """Highest resident memory of this process in bytes.
@@ -73,9 +75,12 @@ class Worker:
         batch = self.adapter.batch(axis) if hasattr(self.adapter, "batch") else 1
         if prepare is not None:
             prepare(axis)
+        start = time.perf_counter()
         for _ in range(warmup):
             self.adapter.run(axis, self.turn)
             self.turn += 1
+            if time.perf_counter() - start > ENOUGH:
+                break
         times, start, used = [], time.perf_counter(), time.process_time()
         while len(times) < most and (len(times) < repeats or time.perf_counter() - start < seconds):
             begin = time.perf_counter()
