@@ -243,6 +243,7 @@ void CpuSchNet::reserve() {
             array.resize(maxCount + 16);
         for (auto& array : state.order)
             array.resize(maxCount + 16);
+        state.counts.resize(grid.pieces);
         for (auto& array : state.hidden)
             array.resize(static_cast<size_t>(RowsAtOnce) * widest);
         state.readoutDerivatives.resize(readoutWidths.size() - 1);
@@ -254,11 +255,13 @@ void CpuSchNet::reserve() {
 
 /** Memory for any of these groups. */
 void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
-    size_t n = 0, entries = 0, rows = 0;
+    size_t n = 0, entries = 0, rows = 0, pairs = 0, tiles = 0;
     for (const int g : which) {
         n = std::max(n, static_cast<size_t>(groups[g].size));
         entries = std::max(entries, groups[g].pairs.getNumCandidates());
         rows = std::max(rows, groups[g].pairs.getRows().size());
+        pairs = std::max(pairs, groups[g].pairs.getNumPairs());
+        tiles = std::max(tiles, groups[g].pairs.getTiles().size());
     }
     if (n == 0)
         return;
@@ -269,12 +272,19 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
             array->resize(room);
         for (auto& array : w.t)
             array.resize(room);
-        w.dEdt.resize(2 * static_cast<size_t>(numSlots));
-        for (auto& array : w.dEdt)
-            array.resize(room);
     }
     if (rows > w.rows.size())
         w.rows.resize(rows + rows / 8);
+    if (tiles > w.numRuns.size())
+        w.numRuns.resize(tiles);
+    w.dEdt.resize(numSlots);
+    if (pairs > w.pairs.size()) {
+        const size_t room = pairs + pairs / 8;
+        w.pairs.resize(room);
+        w.runs.resize(room);
+        for (auto& array : w.dEdt)
+            array.resize(room);
+    }
     // A row behind the last one: the second of two rows where their number is odd.
     n++;
     if (n <= w.types.size())
@@ -307,7 +317,7 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
 void CpuSchNet::finish(const CpuParticles& particles) {
     long coincident = 0;
     for (const ThreadState& state : states)
-        coincident += state.counts.coincident;
+        coincident += state.found.coincident;
     if (coincident == 0)
         return;
     for (int i = 0; i < list.getNumRows(); i++)
@@ -330,7 +340,7 @@ void CpuSchNet::finish(const CpuParticles& particles) {
 long CpuSchNet::getNumPairsBelowTable() const {
     long below = 0;
     for (const ThreadState& state : states)
-        below += state.counts.below;
+        below += state.found.below;
     return below;
 }
 

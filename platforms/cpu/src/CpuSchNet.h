@@ -79,17 +79,21 @@ private:
         CpuArray<PairRows> rows;
         CpuArray<std::int32_t> senders, shifts, piece[2];
         CpuArray<float> t[2];
-        std::vector<CpuArray<float>> dEdt; ///< [2 * slot], [2 * slot + 1]
+        CpuArray<MessagePair> pairs;
+        CpuArray<MessageRun> runs;         ///< those of a tile from its first pair on
+        CpuArray<int> numRuns;             ///< [tile]
+        std::vector<CpuArray<float>> dEdt; ///< [slot][pair]
         PairEntries getEntries();
     };
     /** What a thread needs for itself. */
     struct alignas(64) ThreadState {
         CpuArray<double> distances[4];
         CpuArray<std::int32_t> order[3];
+        CpuArray<int> counts;                            ///< [piece]
         CpuArray<float> hidden[2];                       ///< a few rows of a layer
         std::vector<CpuArray<float>> readoutDerivatives; ///< [layer]
         CpuArray<double> energies;                       ///< [row]
-        GeometryCounts counts = {};
+        GeometryCounts found = {};
         GeometryScratch getScratch();
     };
     /** The threads that evaluate a group together. */

@@ -96,25 +96,25 @@ private:
         const std::vector<CpuSchNetPairs::Tile>& tiles = group.pairs.getTiles();
         for (size_t k = team.rank; k < tiles.size(); k += team.size) {
             const CpuSchNetPairs::Tile& tile = tiles[k];
-            const CandidateRows *first = candidateRows + tile.firstRows, *last = first + tile.numRows - 1;
-            net.kernels.geometry->locate(first, tile.numRows, group.pairs.getCandidates(), positions, net.grid, state.getScratch(), entries,
-                                         w.rows.data() + tile.firstRows, state.counts);
+            net.kernels.geometry->locate(candidateRows + tile.firstRows, tile.numRows, group.pairs.getCandidates(), positions, net.grid, state.getScratch(),
+                                         entries, w.rows.data() + tile.firstRows, state.found);
+            w.numRuns[k] = CpuSchNetPairs::sortByPiece(tile, w.rows.data(), entries, net.grid.pieces, state.counts.data(), w.pairs.data(), w.runs.data());
             if (includeForces)
                 for (CpuArray<float>& slot : w.dEdt)
-                    std::memset(slot.data() + first->begin, 0, sizeof(float) * (last->begin + last->count - first->begin));
+                    std::memset(slot.data() + tile.firstPair, 0, sizeof(float) * tile.numPairs);
         }
         team.barrier();
     }
 
-    /** task(slice, slot, rows, numRows) for every slice of channels and every tile, in the order that fixes all sums. */
+    /** task(slice, slot, runs, numRuns) for every slice of channels and every tile, in the order that fixes all sums. */
     template <class Task> void forSlices(const Slicing& slicing, CpuStage stage, const Task& task) {
         const std::vector<CpuSchNetPairs::Tile>& tiles = group.pairs.getTiles();
         const int numSlots = net.numSlots, numTurns = (slicing.count + numSlots - 1) / numSlots;
         if (team.size <= numSlots) {
             for (int slot = team.rank; slot < numSlots; slot += team.size)
                 for (int slice = slot; slice < slicing.count; slice += numSlots)
-                    for (const CpuSchNetPairs::Tile& tile : tiles)
-                        task(slice, slot, w.rows.data() + tile.firstRows, tile.numRows);
+                    for (size_t k = 0; k < tiles.size(); k++)
+                        task(slice, slot, w.runs.data() + tiles[k].firstPair, w.numRuns[k]);
         }
         else {
             // Several threads to a slot: they share the tiles of a round.
@@ -124,7 +124,7 @@ private:
                 for (int round = 0; round < group.pairs.getNumRounds(); round++) {
                     if (slice < slicing.count)
                         for (int k = group.pairs.getRoundStart()[round] + rank; k < group.pairs.getRoundStart()[round + 1]; k += size)
-                            task(slice, slot, w.rows.data() + tiles[k].firstRows, tiles[k].numRows);
+                            task(slice, slot, w.runs.data() + tiles[k].firstPair, w.numRuns[k]);
                     team.barrier();
                 }
             }
@@ -136,26 +136,25 @@ private:
         return {slicing.width, table.data() + static_cast<size_t>(slice) * pieces * 4 * slicing.width, withOwn};
     }
     void passMessages(const CpuArray<float>& table, const Slicing& slicing, bool withOwn, CpuArray<float>& y, CpuArray<float>& m) {
-        forSlices(slicing, CpuStage::Message, [&](int slice, int, const PairRows* rows, int numRows) {
+        forSlices(slicing, CpuStage::Message, [&](int slice, int, const MessageRun* runs, int numRuns) {
             const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(slice) * stride * slicing.width;
-            net.kernels.message->forward(rows, numRows, entries, getSlice(table, slicing, net.grid.pieces, slice, withOwn), y.data() + offset,
+            net.kernels.message->forward(runs, numRuns, w.pairs.data(), getSlice(table, slicing, net.grid.pieces, slice, withOwn), y.data() + offset,
                                          m.data() + offset);
         });
     }
     /** @param dy  null: not needed */
     void passMessagesBack(const CpuArray<float>& table, const Slicing& slicing, bool withOwn, CpuArray<float>& y, CpuArray<float>& q, CpuArray<float>* dy) {
-        forSlices(slicing, CpuStage::MessageBackward, [&](int slice, int slot, const PairRows* rows, int numRows) {
+        forSlices(slicing, CpuStage::MessageBackward, [&](int slice, int slot, const MessageRun* runs, int numRuns) {
             const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(slice) * stride * slicing.width;
-            float* const dEdt[2] = {w.dEdt[2 * slot].data(), w.dEdt[2 * slot + 1].data()};
-            net.kernels.message->backward(rows, numRows, entries, getSlice(table, slicing, net.grid.pieces, slice, withOwn), y.data() + offset,
-                                          q.data() + offset, dy == nullptr ? nullptr : dy->data() + offset, dEdt);
+            net.kernels.message->backward(runs, numRuns, w.pairs.data(), getSlice(table, slicing, net.grid.pieces, slice, withOwn), y.data() + offset,
+                                          q.data() + offset, dy == nullptr ? nullptr : dy->data() + offset, w.dEdt[slot].data());
         });
     }
 
     /** dE/dx of the particles, from dE/dt of the pairs. */
     void addForces() {
-        const float* dEdt[2 * MaxMessageSlots];
-        for (int k = 0; k < 2 * net.numSlots; k++)
+        const float* dEdt[MaxMessageSlots];
+        for (int k = 0; k < net.numSlots; k++)
             dEdt[k] = w.dEdt[k].data();
         double* const gradient[3] = {w.gradient[0].data(), w.gradient[1].data(), w.gradient[2].data()};
         const std::vector<CpuSchNetPairs::Tile>& tiles = group.pairs.getTiles();
@@ -307,7 +306,7 @@ private:
 };
 
 void CpuSchNet::compute(int thread, const CpuParticles& particles, bool includeForces, CpuResults& results) {
-    states[thread].counts = {};
+    states[thread].found = {};
     if (thread == 0)
         threads.resetCounter();
     if (profile)

@@ -4,7 +4,7 @@
 #define OPENMMFLASH_CPUSCHNETPAIRS_H_
 
 #include "CpuNeighborList.h"
-#include "kernels/PairGeometry.h"
+#include "kernels/Message.h"
 #include <cstdint>
 #include <vector>
 
@@ -18,10 +18,11 @@ namespace OpenMMFlash {
  */
 class CpuSchNetPairs {
 public:
-    /** Pairs of the rows from `firstRows` on. */
+    /** The candidates of the rows from `firstRows` on. Among all pairs of the group, there is room for its own from `firstPair` on. */
     struct Tile {
         int firstBlock, secondBlock;
         int firstRows, numRows;
+        int firstPair, numPairs;
     };
 
     /** @param size  particles of the group: they alone fix the size of blocks */
@@ -55,16 +56,28 @@ public:
     size_t getNumCandidates() const {
         return senders.size();
     }
+    /** Pairs, if all candidates are within the cutoff. */
+    size_t getNumPairs() const {
+        return numPairs;
+    }
     /** The largest number of candidates of two rows in a tile. */
     int getMaxCount() const {
         return maxCount;
     }
 
+    /**
+     * Sort the pairs of a tile's entries by piece, and within a piece in the entries' order. The entries' pieces become the
+     * pairs' places.
+     *
+     * @param counts  [pieces + 1], anything
+     * @return        the number of runs, which stand from runs[tile.firstPair] on
+     */
+    static int sortByPiece(const Tile& tile, const PairRows* rows, const PairEntries& entries, int pieces, int* counts, MessagePair* pairs, MessageRun* runs);
+
 private:
     struct Candidate {
         int sender, shift;
         unsigned char rows; ///< 1: A, 2: B
-        bool own;
     };
     /** Where two rows' candidates stand in `found`, and how many of them tiles already have. */
     struct Source {
@@ -75,7 +88,7 @@ private:
     void collect(const CpuNeighborList& list, const int* particles, const std::vector<int>& indices, int row);
     void addTile(int firstBlock, int secondBlock);
 
-    int size = 0, blockSize = 2, numBlocks = 0, maxCount = 0;
+    int size = 0, blockSize = 2, numBlocks = 0, maxCount = 0, numPairs = 0;
     std::vector<Tile> tiles;
     std::vector<int> roundStart;
     std::vector<CandidateRows> rows;

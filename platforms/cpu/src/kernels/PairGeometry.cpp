@@ -4,8 +4,7 @@
 //   d = x_sender + shift - x_row,  r = |d|;  r < cutoff: piece and t of r on the knots;  dE/dx_sender += dE/dt dt/dr d / r
 //
 // In double precision: in single, ln r alone would be uncertain by 1e-4 of a piece. Knots in ln r need no square root: ln r is
-// half of ln r^2, and dt/dr d/r = scale d / r^2. Nothing but the entries is kept for the backward pass: 24 bytes per sender and two
-// rows; d is formed again.
+// half of ln r^2, and dt/dr d/r = scale d / r^2. d is not kept for the backward pass but formed again.
 #include "PairGeometry.h"
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC's own AVX-512 gathers and square roots begin from a register that they call undefined.
@@ -111,7 +110,7 @@ void locate(const CandidateRows* candidateRows, int numRows, const PairCandidate
         const CandidateRows& from = candidateRows[index];
         const std::int32_t* senders = candidates.senders + from.begin;
         const std::int32_t* shifts = periodic ? candidates.shifts + from.begin : nullptr;
-        int both = 0, onlyA = 0, onlyB = 0, ordinaryA = 0, ordinaryB = 0;
+        int both = 0, onlyA = 0, onlyB = 0;
         for (int k = 0; k < from.count; k += DoubleWidth) {
             const int byte = (from.begin + k) / 8, bit = k % 8;
             const unsigned validA = (candidates.validA[byte] >> bit) & allBits, validB = (candidates.validB[byte] >> bit) & allBits;
@@ -133,15 +132,7 @@ void locate(const CandidateRows* candidateRows, int numRows, const PairCandidate
             onlyA = append(scratch.order[1], onlyA, k, insideA & ~insideB);
             onlyB = append(scratch.order[2], onlyB, k, insideB & ~insideA);
         }
-        ordinaryA = onlyA;
-        ordinaryB = onlyB;
-        if (from.own > 0) {
-            while (ordinaryA > 0 && scratch.order[1][ordinaryA - 1] >= from.count - from.own)
-                ordinaryA--;
-            while (ordinaryB > 0 && scratch.order[2][ordinaryB - 1] >= from.count - from.own)
-                ordinaryB--;
-        }
-        rows[index] = {from.row, from.begin, both, onlyA, onlyB, onlyA - ordinaryA, onlyB - ordinaryB};
+        rows[index] = {from.row, from.begin, both, onlyA, onlyB};
 
         // Squared distances of the entries, in their order.
         std::int32_t* toSenders = entries.senders + from.begin;
@@ -169,7 +160,7 @@ void locate(const CandidateRows* candidateRows, int numRows, const PairCandidate
 /** The gradient at the senders of entries begin to end - 1, pairs with one row; the row's is the opposite of `sum`. */
 template <bool Add>
 FLASH_INLINE void addRow(int begin, int end, int row, const PairEntries& entries, const PairPositions& positions, const PairGrid& grid,
-                         const float* const* dEdt, int numSlots, double* const* senders, Displacement& sum) {
+                         const std::int32_t* places, const float* const* dEdt, int numSlots, double* const* senders, Displacement& sum) {
     const bool periodic = positions.shifts[0] != nullptr;
     const double first2 = grid.first * grid.first;
     for (int k = begin; k < end; k += DoubleWidth) {
@@ -177,8 +168,12 @@ FLASH_INLINE void addRow(int begin, int end, int row, const PairEntries& entries
         const Displacement shift = periodic ? gatherVectors(positions.shifts, entries.shifts + k) : sender;
         const Displacement d = findDisplacement(sender, shift, periodic, positions, row);
         Doubles g = broadcast(0.0);
-        for (int slot = 0; slot < numSlots; slot++)
-            g += __builtin_convertvector(*reinterpret_cast<const UnalignedHalfFloats*>(dEdt[2 * slot] + k), Doubles);
+        for (int l = 0; l < DoubleWidth && k + l < end; l++) {
+            double total = 0;
+            for (int slot = 0; slot < numSlots; slot++)
+                total += dEdt[slot][places[k + l]];
+            g[l] = total;
+        }
         Longs lane;
         for (int l = 0; l < DoubleWidth; l++)
             lane[l] = l;
@@ -212,18 +207,12 @@ void addGradient(const PairRows* rows, int numRows, const PairEntries& entries, 
         const int endA = r.both + r.onlyA, end = endA + r.onlyB;
         if (end == 0)
             continue;
-        const PairEntries here = {entries.senders + r.begin, entries.shifts + r.begin, {nullptr, nullptr}, {nullptr, nullptr}};
-        const float* slots[2 * MaxMessageSlots];
-        const float* second[2 * MaxMessageSlots];
-        for (int slot = 0; slot < numSlots; slot++) {
-            slots[2 * slot] = dEdt[2 * slot] + r.begin;
-            second[2 * slot] = dEdt[2 * slot + 1] + r.begin;
-        }
+        const PairEntries here = {entries.senders + r.begin, entries.shifts + r.begin, {entries.piece[0] + r.begin, entries.piece[1] + r.begin}, {}};
         double* const senders[3] = {scratch.a, scratch.b, scratch.c};
         Displacement sumA = {}, sumB = {};
-        addRow<false>(0, endA, r.row, here, positions, grid, slots, numSlots, senders, sumA);
-        addRow<false>(endA, end, r.row + 1, here, positions, grid, slots, numSlots, senders, sumB);
-        addRow<true>(0, r.both, r.row + 1, here, positions, grid, second, numSlots, senders, sumB);
+        addRow<false>(0, endA, r.row, here, positions, grid, here.piece[0], dEdt, numSlots, senders, sumA);
+        addRow<false>(endA, end, r.row + 1, here, positions, grid, here.piece[0], dEdt, numSlots, senders, sumB);
+        addRow<true>(0, r.both, r.row + 1, here, positions, grid, here.piece[1], dEdt, numSlots, senders, sumB);
         for (int k = 0; k < end; k++) {
             const int sender = here.senders[k];
             gradient[0][sender] += senders[0][k];

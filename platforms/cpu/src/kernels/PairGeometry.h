@@ -25,7 +25,7 @@ struct PairPositions {
 
 /**
  * Pairs that may be within the cutoff, each unordered one once. Two rows, particles A and B = A + 1, stand together: a candidate
- * is an image of a sender with either row or with both, so that a kernel reads the sender's features once.
+ * is an image of a sender with either row or with both.
  */
 struct PairCandidates {
     const std::int32_t* senders;
@@ -37,20 +37,18 @@ struct PairCandidates {
 struct CandidateRows {
     int row; ///< A
     int begin, count;
-    int own; ///< the last ones of `count`: a row's own images. Each is a candidate of its own
 };
 
 /** What was kept of them: entries from `begin` on, first those that are pairs with both rows, then with A only, then with B only. */
 struct PairRows {
     int row, begin;
     int both, onlyA, onlyB;
-    int ownA, ownB; ///< the last ones of onlyA and onlyB: own images
 };
 
-/** [entry] */
+/** [entry]; [0]: of the pair with A, or with B if that is the only one; [1]: of the pair with B where there are both. */
 struct PairEntries {
     std::int32_t *senders, *shifts;
-    std::int32_t* piece[2]; ///< of the pair with A, or with B if that is the only one; [1]: of the pair with B where there are both
+    std::int32_t* piece[2]; ///< and when the pairs have been sorted: where they stand
     float* t[2];            ///< where in the piece
 };
 
@@ -72,7 +70,8 @@ struct GeometryKernels {
     /**
      * gradient += dE/dx from dE/dt of each pair.
      *
-     * @param dEdt  [2 * slot]: of the pairs that piece[0] belongs to, and [2 * slot + 1]: piece[1]; the sum over slots counts
+     * @param entries  piece[] says where the pairs stand in dEdt
+     * @param dEdt     [slot][pair]; the sum over slots counts
      */
     void (*addGradient)(const PairRows* rows, int numRows, const PairEntries& entries, const PairPositions& positions, const PairGrid& grid,
                         const float* const* dEdt, int numSlots, const GeometryScratch& scratch, double* const* gradient);
