@@ -3,14 +3,13 @@
 #include "CpuThreads.h"
 #include <stdexcept>
 #include <string>
-#include <thread>
 
 namespace OpenMMFlash {
 
 namespace {
 
-/** About a hundred microseconds: longer than phases differ, far shorter than a scheduler's time slice. */
-constexpr int SpinsBeforeYield = 4000;
+/** Some tens of microseconds: longer than phases differ, and what it costs to sleep and to be woken. */
+constexpr int SpinsBeforeSleep = 2000;
 
 /** Tell the core that this is a waiting loop. */
 inline void pause() {
@@ -45,18 +44,25 @@ void CpuThreads::barrier() {
     // Release: what this thread wrote. Acquire: the last to arrive passes on what all wrote.
     if (arrived.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
         arrived.store(0, std::memory_order_relaxed);
-        generation.store(current + 1, std::memory_order_release);
+        // Sequentially consistent, as below: either this thread sees the sleeper, or the sleeper sees the new generation.
+        generation.store(current + 1);
+        if (sleeping.load() > 0) {
+            {
+                const std::lock_guard<std::mutex> lock(mutex);
+            }
+            changed.notify_all();
+        }
         return;
     }
-    for (int spins = 0; generation.load(std::memory_order_acquire) == current;) {
-        // With more threads than cores, the one that is waited for may need this core.
-        if (spins < SpinsBeforeYield) {
-            spins++;
-            pause();
-        }
-        else
-            std::this_thread::yield();
+    for (int spins = 0; spins < SpinsBeforeSleep; spins++) {
+        if (generation.load(std::memory_order_acquire) != current)
+            return;
+        pause();
     }
+    std::unique_lock<std::mutex> lock(mutex);
+    sleeping.fetch_add(1);
+    changed.wait(lock, [&]() { return generation.load() != current; });
+    sleeping.fetch_sub(1);
 }
 
 } // namespace OpenMMFlash

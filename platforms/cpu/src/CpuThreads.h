@@ -4,13 +4,16 @@
 #define OPENMMFLASH_CPUTHREADS_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 
 namespace OpenMMFlash {
 
 /**
  * The threads that evaluate a force together. A stage runs on all of them with run() and separates its phases by barrier(),
- * which spins: phases are microseconds long, waking a thread costs more.
+ * which spins for a while: phases are microseconds long, waking a thread costs more. Then it sleeps: the thread that is waited
+ * for may need this core, and among busy programs it gets one sooner if those that wait do not look busy.
  *
  * Nothing that is computed may depend on their number: work is cut into pieces by the size of the problem, and sums are formed
  * in an order that the pieces fix.
@@ -44,6 +47,9 @@ private:
     alignas(64) std::atomic<int> arrived{0};
     alignas(64) std::atomic<unsigned> generation{0};
     alignas(64) std::atomic<int> counter{0};
+    alignas(64) std::atomic<int> sleeping{0};
+    std::mutex mutex;
+    std::condition_variable changed;
 };
 
 } // namespace OpenMMFlash
