@@ -131,8 +131,13 @@ inline void testAgreesWithReference() {
             double magnitude = 0;
             for (const double energy : test.force->getParticleEnergies(reference))
                 magnitude += std::fabs(energy);
-            CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), 0, tolerances.energy * magnitude);
-            CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), tolerances.force, 1e-3 * tolerances.force);
+            try {
+                CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), 0, tolerances.energy * magnitude);
+                CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), tolerances.force, 1e-3 * tolerances.force);
+            }
+            catch (const std::runtime_error& error) {
+                throw std::runtime_error(model.name + ", box " + std::to_string(box) + ": " + error.what());
+            }
         }
 }
 
