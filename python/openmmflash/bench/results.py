@@ -77,7 +77,7 @@ def ratios(case, everyone):
     ours, found = everyone[0], []
     single = next((c for c in everyone if c.form == "profiled, one thread" and c.status == "ok"), None)
     for program in dict.fromkeys(c.program for c in everyone if c.program != OURS):
-        forms = [c for c in everyone if c.program == program and c.status == "ok"]
+        forms = [c for c in everyone if c.program == program]
         for what, mine, axis, theirs in _comparisons(case, program, ours, single):
             able = [c for c in forms if c.median(theirs)]
             myRounds = _roundMedians(*mine, axis) if mine[0] else []

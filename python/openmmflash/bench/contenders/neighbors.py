@@ -57,7 +57,7 @@ def directedPairs(positions, cutoff, box=None):
         start = np.repeat(first - np.concatenate([[0], np.cumsum(length)[:-1]]), length)
         j = order[start + np.arange(len(i))]
         d = wrapped[j] + shift[i] - wrapped[i]
-        near = (np.einsum("ij,ij->i", d, d) < cutoff**2) & ~((i == j) & (not any(step)))
+        near = (np.einsum("ij,ij->i", d, d) < cutoff**2) & (i != j)
         i, j = i[near], j[near]
         found.append((i, j, shift[i] + offsets[i] - offsets[j]))
     i, j, shift = (np.concatenate(part) for part in zip(*found))
