@@ -185,6 +185,13 @@ def prepare(name, shared, platform, threads=None, equilibration=5.0, starts=8):
     return runner, runner.equilibrate(equilibration, starts)
 
 
+def measure(name, arguments):
+    """Results of a molecule, one after the other."""
+    runner, starts = prepare(name, arguments.shared, arguments.platform, arguments.threads, starts=arguments.starts)
+    yield from checkFluctuations(runner, starts)
+    yield checkDrift(runner, starts[0], 1e-3 * arguments.timestep, arguments.time)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("molecules", nargs="*", choices=[[], *MOLECULES], help="default: all")
@@ -197,10 +204,7 @@ def main():
     arguments = parser.parse_args()
     failed = 0
     for name in arguments.molecules or MOLECULES:
-        runner, starts = prepare(name, arguments.shared, arguments.platform, arguments.threads, starts=arguments.starts)
-        results = checkFluctuations(runner, starts)
-        results.append(checkDrift(runner, starts[0], arguments.timestep * 1e-3, arguments.time))
-        for passed, text in results:
+        for passed, text in measure(name, arguments):
             print("PASS" if passed else "FAIL", f"{name}: {text}", flush=True)
             failed += not passed
     return 1 if failed else 0
