@@ -48,7 +48,7 @@ string describeTable(const RadialTable& table, const RadialGrid& grid, const Com
 string describeFields(const ReportFields& fields) {
     string text = "{";
     for (const auto& [name, value] : fields)
-        text += (text.size() > 1 ? ", \"" : "\"") + name + "\": " + value;
+        text.append(text.size() > 1 ? ", \"" : "\"").append(name).append("\": ").append(value);
     return text + "}";
 }
 

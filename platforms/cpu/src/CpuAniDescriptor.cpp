@@ -102,7 +102,9 @@ CpuAniDescriptor::CpuAniDescriptor(const CompiledAni& model, const CpuKernels& k
     int first = types * radialTerms;
     for (int a = 0; a < types; a++)
         for (int b = a; b < types; b++) {
-            pairOffsets[static_cast<size_t>(a * types + b)] = pairOffsets[static_cast<size_t>(b * types + a)] = static_cast<int>(columns.size());
+            const int offset = static_cast<int>(columns.size());
+            pairOffsets[a * types + b] = offset;
+            pairOffsets[b * types + a] = offset;
             const int numShift = static_cast<int>(spec.angularShift.size()), numTheta = static_cast<int>(spec.angularTheta.size());
             const int numZeta = static_cast<int>(spec.angularZeta.size());
             for (int angle = 0; angle < constants.angleTerms; angle++)

@@ -10,8 +10,8 @@ namespace OpenMMFlash {
 
 namespace {
 
-size_t roundUp(int n, int multiple) {
-    return static_cast<size_t>((n + multiple - 1) / multiple * multiple);
+size_t roundUp(size_t n, size_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
 }
 
 void checkSizes(const Linear& layer) {
