@@ -8,12 +8,12 @@ namespace OpenMMFlash {
 namespace {
 
 /**
- * Particles of a block: few, and the features of a tile's particles are in the nearest cache; many, and its pairs share the pieces
- * of the tables that they read. Measured: 64 to 136 differ by 5 %.
+ * Particles of a block. The more there are, the more pairs share a piece of the tables; but the features of a tile's particles
+ * should stay in a second-level cache. Measured on 269 particles with 163 neighbors each: one block 6.9, blocks of 136 7.2, of 96 7.8 ms.
  */
-constexpr int SmallestBlock = 96;
-/** Blocks of a large group: enough for many threads, few enough that a tile has many pairs. */
-constexpr int MaxBlocks = 16;
+constexpr int LargestBlock = 288;
+/** Beyond so many, blocks become larger. */
+constexpr int MaxBlocks = 256;
 /** Candidates of two rows begin at multiples of this: a vector of any width, and a byte of the valid bits. */
 constexpr int Padding = 8;
 
@@ -21,8 +21,9 @@ constexpr int Padding = 8;
 
 void CpuSchNetPairs::setSize(int newSize) {
     size = newSize;
-    const int multiples = (size + MaxBlocks * SmallestBlock - 1) / (MaxBlocks * SmallestBlock);
-    blockSize = SmallestBlock * std::max(multiples, 1);
+    const int wanted = std::min((size + LargestBlock - 1) / LargestBlock, MaxBlocks);
+    // Even: two rows stand together.
+    blockSize = wanted == 0 ? 2 : ((size + wanted - 1) / wanted + 1) / 2 * 2;
     numBlocks = (size + blockSize - 1) / blockSize;
 }
 
