@@ -133,7 +133,9 @@ inline void testAgreesWithReference() {
                 magnitude += std::fabs(energy);
             try {
                 CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), 0, tolerances.energy * magnitude);
-                CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), tolerances.force, 1e-3 * tolerances.force);
+                // In a box smaller than the cutoff the forces of hundreds of images cancel, and their rounding does not.
+                const double cancellation = box > 0 && box < model.spec.getCutoff() ? 2 : 1;
+                CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), cancellation * tolerances.force, 1e-3 * tolerances.force);
             }
             catch (const std::runtime_error& error) {
                 throw std::runtime_error(model.name + ", box " + std::to_string(box) + ": " + error.what());
