@@ -190,7 +190,7 @@ std::vector<NamedModel> makeModels() {
         models.push_back({name, makeSchNet(3000 + models.size(), options)});
     };
     add("several slices", 96, 144, [](SchNetOptions& o) { o.neighborEmbedding = true; });
-    add("more slices than slots", 40, 16 * 33, [](SchNetOptions& o) { o.numBlocks = 1; });
+    add("more slices than slots", 40, 16 * 17, [](SchNetOptions& o) { o.numBlocks = 1; });
     add("a slice that is not full", 80, 80, [](SchNetOptions& o) {
         o.neighborEmbedding = true;
         o.numMembers = 2;

@@ -73,6 +73,10 @@ CpuSchNet::Slicing CpuSchNet::slice(int channels, int maxWidth) {
     return slicing;
 }
 
+int CpuSchNet::getNumGradientSums(int size) {
+    return std::clamp(size / 32, 1, 8);
+}
+
 CpuSchNet::CpuSchNet(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
     : kernels(kernels), threads(threads), profile(options.profile), typeEnergies(model.typeEnergies), list(getListOptions(model, options), threads) {
     const CompiledSchNet compiled = compileSchNet(std::get<SchNetSpec>(model.network), options.compile);
@@ -291,7 +295,7 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
         return;
     for (int l = 0; l < 3; l++) {
         w.positions[l].resize(n);
-        w.gradient[l].resize(n);
+        w.gradient[l].resize(n * getNumGradientSums(static_cast<int>(n)));
     }
     w.types.resize(n);
     w.x.resize(n * hiddenWidth);

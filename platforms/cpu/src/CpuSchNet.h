@@ -24,7 +24,7 @@ namespace OpenMMFlash {
  *   ...        after the last block the readout, and back to q_i = dE/dm_i
  *   message    dE/dt of each pair, dE/dy_i = sum_j q_j * G(r_ij)                         pairs, by slices of channels
  *   ...
- *   forces     dE/dt of each pair, added up over blocks and members, along its direction pairs, by rounds of tiles
+ *   forces     dE/dt of each pair, added up over blocks and members, along its direction   pairs
  *
  * Large groups are evaluated by all threads together, with a barrier between these phases; where there are many groups, each
  * thread takes whole ones. Either way every sum is formed in the same order.
@@ -69,7 +69,8 @@ private:
     };
     /** State of one group's evaluation. */
     struct Workspace {
-        CpuArray<double> positions[3], gradient[3];
+        CpuArray<double> positions[3];
+        CpuArray<double> gradient[3]; ///< [sum][particle]
         CpuArray<int> types;
         CpuArray<float> x, gx;                       ///< x_i and dE/dx_i, [particle][hidden]
         std::vector<CpuArray<float>> y, derivatives; ///< [block]: y_i [slice][particle][S], act'(B m_i + b) [particle][hidden]
@@ -111,6 +112,8 @@ private:
     static constexpr int RowsAtOnce = 64;
 
     static Slicing slice(int channels, int maxWidth);
+    /** Sums to which the pairs' gradients are added, so that several threads can do so. */
+    static int getNumGradientSums(int size);
     void compileMember(const CompiledSchNet& compiled, int index, const CpuOptions& options);
     void reserve();
     void reserve(Workspace& workspace, const std::vector<int>& which);

@@ -84,20 +84,21 @@ private:
         for (int i = begin; i < end; i++) {
             const int particle = net.order[group.begin + i];
             w.types[i] = particles.types[particle];
-            for (int l = 0; l < 3; l++) {
+            for (int l = 0; l < 3; l++)
                 w.positions[l][i] = particles.positions[particle][l];
-                w.gradient[l][i] = 0;
-            }
         }
     }
 
     void locatePairs() {
-        const CandidateRows* candidateRows = group.pairs.getRows().data();
+        // Rows do not depend on each other, and a thread's share of them need not be tiles.
+        const std::vector<CandidateRows>& rows = group.pairs.getRows();
+        const size_t first = rows.size() * team.rank / team.size, last = rows.size() * (team.rank + 1) / team.size;
+        net.kernels.geometry->locate(rows.data() + first, static_cast<int>(last - first), group.pairs.getCandidates(), positions, net.grid, state.getScratch(),
+                                     entries, w.rows.data() + first, state.found);
+        team.barrier();
         const std::vector<CpuSchNetPairs::Tile>& tiles = group.pairs.getTiles();
         for (size_t k = team.rank; k < tiles.size(); k += team.size) {
             const CpuSchNetPairs::Tile& tile = tiles[k];
-            net.kernels.geometry->locate(candidateRows + tile.firstRows, tile.numRows, group.pairs.getCandidates(), positions, net.grid, state.getScratch(),
-                                         entries, w.rows.data() + tile.firstRows, state.found);
             w.numRuns[k] = CpuSchNetPairs::sortByPiece(tile, w.rows.data(), entries, net.grid.pieces, state.counts.data(), w.pairs.data(), w.runs.data());
             if (includeForces)
                 for (CpuArray<float>& slot : w.dEdt)
@@ -151,22 +152,36 @@ private:
         });
     }
 
-    /** dE/dx of the particles, from dE/dt of the pairs. */
+    /** dE/dx of the particles, from dE/dt of the pairs: rows are dealt to a number of sums that the group's size fixes. */
     void addForces() {
         const float* dEdt[MaxMessageSlots];
         for (int k = 0; k < net.numSlots; k++)
             dEdt[k] = w.dEdt[k].data();
-        double* const gradient[3] = {w.gradient[0].data(), w.gradient[1].data(), w.gradient[2].data()};
-        const std::vector<CpuSchNetPairs::Tile>& tiles = group.pairs.getTiles();
-        for (int round = 0; round < group.pairs.getNumRounds(); round++) {
-            for (int k = group.pairs.getRoundStart()[round] + team.rank; k < group.pairs.getRoundStart()[round + 1]; k += team.size)
-                net.kernels.geometry->addGradient(w.rows.data() + tiles[k].firstRows, tiles[k].numRows, entries, positions, net.grid, dEdt, net.numSlots,
-                                                  state.getScratch(), gradient);
-            team.barrier();
+        const int numSums = getNumGradientSums(group.size);
+        auto getFirstRow = [&](int sum) { return static_cast<int>(static_cast<std::int64_t>(group.size) * sum / numSums); };
+        for (int sum = team.rank; sum < numSums; sum += team.size) {
+            double* gradient[3];
+            for (int l = 0; l < 3; l++) {
+                gradient[l] = w.gradient[l].data() + static_cast<size_t>(sum) * stride;
+                std::fill_n(gradient[l], group.size, 0.0);
+            }
+            for (const CpuSchNetPairs::Tile& tile : group.pairs.getTiles()) {
+                const PairRows *first = w.rows.data() + tile.firstRows, *end = first + tile.numRows;
+                auto isBefore = [](const PairRows& rows, int row) { return rows.row < row; };
+                first = std::lower_bound(first, end, getFirstRow(sum), isBefore);
+                end = std::lower_bound(first, end, getFirstRow(sum + 1), isBefore);
+                net.kernels.geometry->addGradient(first, static_cast<int>(end - first), entries, positions, net.grid, dEdt, net.numSlots, state.getScratch(),
+                                                  gradient);
+            }
         }
+        team.barrier();
         for (int i = begin; i < end; i++)
-            for (int l = 0; l < 3; l++)
-                results.gradient[net.order[group.begin + i]][l] += w.gradient[l][i];
+            for (int l = 0; l < 3; l++) {
+                double total = 0;
+                for (int sum = 0; sum < numSums; sum++)
+                    total += w.gradient[l][static_cast<size_t>(sum) * stride + i];
+                results.gradient[net.order[group.begin + i]][l] += total;
+            }
     }
 
     // ---- Network
