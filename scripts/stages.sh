@@ -209,7 +209,8 @@ stage_threads() {
     local rc=0
     useTestEnv
     configure build/threads -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1
-    check "build with ThreadSanitizer" cmake --build build/threads -j "$JOBS"
+    check "build with ThreadSanitizer" cmake --build build/threads -j "$JOBS" --target OpenMMFlashReference OpenMMFlashCPU \
+        TestCpuNeighborList TestCpuSchNet TestCpuAni TestCpuFlashForce
     rm -f "$LOGS/threads.xml"
     TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 runCtest build/threads "$LOGS/threads.xml" -R "$THREADED" || rc=$?
     countJunit "$LOGS/threads.xml" "$rc"
