@@ -79,7 +79,7 @@ void CpuAniNetworks::setAtoms(const std::vector<int>& typeStart, int numThreads)
             tasks.back().chunk = chunk;
         }
     for (Task& task : tasks) // chunks differ by one member at most, and the first ones are the larger
-        task.cost *= (numMembers - task.chunk + numChunks - 1) / numChunks;
+        task.cost *= static_cast<double>((numMembers - task.chunk + numChunks - 1) / numChunks);
     std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
 
     energies.resize(static_cast<size_t>(numMembers) * static_cast<size_t>(numAtoms));
