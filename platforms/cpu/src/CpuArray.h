@@ -18,6 +18,8 @@ public:
     void resize(size_t size) {
         if (size > capacity || !memory) {
             const size_t bytes = ((size * sizeof(T) + 63) / 64 + 1) * 64;
+            count = capacity = 0; // should there be no memory
+            memory.reset();       // before its successor needs memory
             memory.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
             if (!memory)
                 throw std::bad_alloc();

@@ -101,8 +101,7 @@ void CpuRepulsion::setParticles(const CpuParticles& particles) {
 
 void CpuRepulsion::prepare(const CpuParticles& particles) {
     if (cutoff > 0) {
-        if (!list->update(particles.positions, particles.box))
-            return;
+        list->update(particles.positions, particles.box);
         std::int64_t longest = 0;
         for (int i = 0; i < list->getNumRows(); i++)
             longest = std::max(longest, list->getRowStart()[i + 1] - list->getRowStart()[i]);
