@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "CpuSchNetPairs.h"
 #include <algorithm>
+#include <climits>
 
 namespace OpenMMFlash {
 
@@ -91,6 +92,15 @@ void CpuSchNetPairs::collect(const CpuNeighborList& list, const int* particles, 
     }
 }
 
+/** Candidates and pairs are numbered by int: refuse what would go beyond with so many candidates of two rows. */
+void CpuSchNetPairs::checkRoom(size_t count, int pairsOfTile) const {
+    const size_t candidates = senders.size() + count + Padding, pairs = static_cast<size_t>(numPairs) + static_cast<size_t>(pairsOfTile) + 2 * count;
+    if (std::max(candidates, pairs) > INT_MAX)
+        throw FlashEvaluationError("a group of " + std::to_string(size) + " particles would have more than " + std::to_string(INT_MAX) +
+                                       " pairs; that many are possible: use fewer particles, a larger periodic box or a model with a shorter cutoff",
+                                   {}, {});
+}
+
 void CpuSchNetPairs::addTile(int firstBlock, int secondBlock) {
     const int end = (secondBlock + 1) * blockSize;
     Tile tile = {firstBlock, secondBlock, static_cast<int>(rows.size()), 0, numPairs, 0};
@@ -100,6 +110,7 @@ void CpuSchNetPairs::addTile(int firstBlock, int secondBlock) {
             source.next++;
         if (source.next == begin)
             continue;
+        checkRoom(source.next - begin, tile.numPairs);
         const CandidateRows here = {source.row, static_cast<int>(senders.size()), static_cast<int>(source.next - begin)};
         for (size_t k = begin; k < source.next; k++) {
             const unsigned a = found[k].rows & 1, b = found[k].rows >> 1;

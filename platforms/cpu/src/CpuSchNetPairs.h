@@ -30,6 +30,7 @@ public:
     /**
      * Sort the candidates of a half list into tiles.
      *
+     * @throws FlashEvaluationError  there are more pairs than an int can number
      * @param particles   [size] the group's particles in the list, ascending
      * @param indices     [particle of the list] its index in its group
      */
@@ -86,6 +87,7 @@ private:
     };
 
     void collect(const CpuNeighborList& list, const int* particles, const std::vector<int>& indices, int row);
+    void checkRoom(size_t count, int pairsOfTile) const;
     void addTile(int firstBlock, int secondBlock);
 
     int size = 0, blockSize = 2, numBlocks = 0, maxCount = 0, numPairs = 0;
