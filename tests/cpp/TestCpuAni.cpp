@@ -11,6 +11,7 @@
 #include "TestThreads.h"
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <numeric>
@@ -370,6 +371,47 @@ void testHalfWeights() {
     });
 }
 
+/** A type whose network cannot be compiled: nothing is evaluated with half of the new particles, and the next ones are as ever. */
+void testFailedCompilation() {
+    ModelSpec model = makeAniLikeModel(50, false, 2);
+    std::get<AniSpec>(model.network).networks[1][3][1].weight[5] = 1e5;
+    CpuOptions options;
+    options.compile.halfWeights = true;
+    const Configuration configuration = makeConfiguration(12, model, 40, 8, {});
+    ForceParticles good = makeParticles(configuration), bad = good, fewer = makeParticles(makeConfiguration(15, model, 9, 6, {}));
+    for (ForceParticles* particles : {&good, &fewer})
+        for (int& type : particles->types)
+            type %= 3;
+    bad.types[0] = 3;
+    forEachKernels([&](const CpuKernels& kernels) {
+        Evaluator evaluator(model, kernels, 2, options), fresh(model, kernels, 2, options), never(model, kernels, 2, options);
+        const ForceResults expected = evaluator.evaluate(good);
+        for (const ForceParticles* next : {&good, &fewer}) {
+            CHECK_THROWS(std::invalid_argument, evaluator.evaluate(bad), "type 3", "1e+05", "65504");
+            for (const ForceParticles* particles : {&bad, &good})
+                CHECK_THROWS(std::logic_error, evaluator.evaluate(*particles, false), "setParticles() has not succeeded");
+            checkSame(next == &good ? expected : fresh.evaluate(fewer), evaluator.evaluate(*next));
+        }
+        CHECK_THROWS(std::invalid_argument, never.evaluate(bad), "65504");
+        CHECK_THROWS(std::logic_error, never.evaluate(bad, false), "setParticles() has not succeeded");
+        checkSame(expected, never.evaluate(good));
+    });
+}
+
+/** An array that found no memory has no elements, and can be used again. */
+void testNoMemory() {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // they end the program instead
+    CpuArray<float> array;
+    array.resize(100);
+    volatile size_t tooMuch = SIZE_MAX / 16;
+    CHECK_THROWS(std::bad_alloc, array.resize(tooMuch), "bad_alloc");
+    CHECK_EQUAL(size_t(0), array.size());
+    CHECK_EQUAL(size_t(0), array.getBytes());
+    array.resize(50);
+    CHECK_EQUAL(0.0f, array[49]);
+#endif
+}
+
 void testNoAllocation() {
     const ModelSpec model = makeAniLikeModel(50, false, 2);
     ForceParticles particles = makeParticles(makeConfiguration(11, model, 80, 9, {}));
@@ -422,6 +464,8 @@ int main(int argc, char** argv) {
                      {"History", testHistory},
                      {"NewParticles", testNewParticles},
                      {"HalfWeights", testHalfWeights},
+                     {"FailedCompilation", testFailedCompilation},
+                     {"NoMemory", testNoMemory},
                      {"NoAllocation", testNoAllocation},
                      {"Coincidence", testCoincidence}});
 }

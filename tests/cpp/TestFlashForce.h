@@ -315,6 +315,34 @@ inline void testUpdateParameters() {
     CHECK_THROWS(OpenMMException, test.force->updateParametersInContext(*test.context), "particle 8 has System index 0", "particle 0");
 }
 
+/** A platform that cannot take new parameters evaluates nothing with half of them, and takes the next ones. */
+inline void testFailedUpdate() {
+    NamedModel model;
+    for (const NamedModel& one : makeRandomModels())
+        if (model.name.empty() && std::holds_alternative<AniSpec>(one.spec.network))
+            model = one;
+    auto& networks = std::get<AniSpec>(model.spec.network).networks;
+    const int last = static_cast<int>(networks[0].size()) - 1;
+    networks[0][static_cast<size_t>(last)][0].weight[0] = 1e5; // no half precision number
+    TestSystem test(model, 6, 0, 20);
+    for (int i = 0; i < 6; i++)
+        test.force->setParticleParameters(i, i, 0, 0);
+    test.force->setWeightPrecision(FlashForce::Half);
+    test.makeContext();
+    const double before = test.getEnergy(test.positions);
+    test.force->setParticleParameters(2, 2, last, 0);
+    if (platformName == "Reference")
+        test.force->updateParametersInContext(*test.context); // takes any weight
+    else {
+        CHECK_THROWS(OpenMMException, test.force->updateParametersInContext(*test.context), "FlashForce: ", "1e+05", "65504");
+        CHECK_THROWS(OpenMMException, test.getEnergy(test.positions), "FlashForce: ", "could not be updated", "updateParametersInContext()", "65504");
+        CHECK_THROWS(OpenMMException, test.force->getGroupEnergies(*test.context), "could not be updated");
+    }
+    test.force->setParticleParameters(2, 2, 0, 0);
+    test.force->updateParametersInContext(*test.context);
+    CHECK_EQUAL(before, test.getEnergy(test.positions));
+}
+
 inline void testPairPriorLeftOut() {
     const NamedModel with = makeRandomModels()[15]; // a prior over all pairs
     NamedModel without = with;
@@ -420,6 +448,7 @@ inline int runFlashForceTests(const std::string& platform, const Tolerances& all
                      {"energies in parts", testEnergiesInParts},
                      {"global parameters", testGlobalParameters},
                      {"update parameters", testUpdateParameters},
+                     {"failed update", testFailedUpdate},
                      {"pair prior left out", testPairPriorLeftOut},
                      {"energies need positions", testEnergiesNeedPositions},
                      {"molecules do not age", testMoleculesDoNotAge},

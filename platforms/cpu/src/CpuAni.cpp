@@ -3,6 +3,7 @@
 #include "CpuAni.h"
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 
 namespace OpenMMFlash {
 
@@ -26,6 +27,7 @@ CpuAni::CpuAni(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& th
       own(static_cast<size_t>(threads.getSize())) {}
 
 void CpuAni::setParticles(const CpuParticles& particles) {
+    ready = false;
     numAtoms = particles.size();
     order.resize(static_cast<size_t>(numAtoms));
     std::iota(order.begin(), order.end(), 0);
@@ -45,34 +47,42 @@ void CpuAni::setParticles(const CpuParticles& particles) {
     typeStart.push_back(numAtoms);
     neighborList.setGroups(groups);
     positions.resize(static_cast<size_t>(numAtoms));
-    if (numAtoms == 0)
+    if (numAtoms == 0) {
+        ready = true;
         return;
-    if (!networks || present != presentTypes) {
-        presentTypes = present;
-        compile(particles);
     }
+    if (!networks || present != presentTypes)
+        compile(particles, present);
     networks->setAtoms(typeStart, threads.getSize());
     const size_t rowLength = static_cast<size_t>(descriptor->getConstants().rowLength);
     aev.resize(static_cast<size_t>(numAtoms) * rowLength);
     for (Thread& thread : own)
         thread.gradient.resize(rowLength);
     blockSize = std::clamp(numAtoms / 256, 1, 16);
+    ready = true;
 }
 
-void CpuAni::compile(const CpuParticles& particles) {
-    networks.reset(); // before its successor needs memory
-    compiled = compileAni(std::get<AniSpec>(model.network), particles.types, options.compile);
-    descriptor = std::make_unique<CpuAniDescriptor>(*compiled, kernels);
-    networks = std::make_unique<CpuAniNetworks>(*compiled, *descriptor, kernels, options.compile.halfWeights);
-    for (auto& member : compiled->networks)
+/** All or nothing: types that cannot be compiled leave what there is. */
+void CpuAni::compile(const CpuParticles& particles, const std::vector<int>& present) {
+    CompiledAni newCompiled = compileAni(std::get<AniSpec>(model.network), particles.types, options.compile);
+    auto newDescriptor = std::make_unique<CpuAniDescriptor>(newCompiled, kernels);
+    auto newNetworks = std::make_unique<CpuAniNetworks>(newCompiled, *newDescriptor, kernels, options.compile.halfWeights);
+    for (auto& member : newCompiled.networks)
         for (auto& layers : member)
             for (Linear& layer : layers) {
                 layer.weight = {};
                 layer.bias = {};
             }
+    std::vector<int> newTypes = present;
+    compiled = std::move(newCompiled);
+    descriptor = std::move(newDescriptor);
+    networks = std::move(newNetworks);
+    presentTypes = std::move(newTypes);
 }
 
 void CpuAni::prepare(const CpuParticles& particles) {
+    if (!ready)
+        throw std::logic_error("CpuAni: nothing can be evaluated: setParticles() has not succeeded");
     for (Thread& thread : own)
         thread.coincident = None;
     if (numAtoms == 0)

@@ -38,7 +38,7 @@ private:
         std::pair<int, int> coincident;
     };
 
-    void compile(const CpuParticles& particles);
+    void compile(const CpuParticles& particles, const std::vector<int>& present);
     AevRow getRow(int atom) const;
     void computeDescriptors(int block, Thread& own);
     void computeGradients(int block, Thread& own);
@@ -51,12 +51,13 @@ private:
     const CpuOptions options;
     CpuNeighborList neighborList;
 
+    bool ready = false; ///< the last setParticles() came to its end
     int numAtoms = 0;
     int blockSize = 1;      ///< atoms that a thread takes at a time
     std::vector<int> order; ///< [atom] the caller's index of the particle; atoms are numbered in our order
     std::vector<int> groups, typeStart;
     std::vector<Vector3> positions;
-    std::vector<int> presentTypes;
+    std::vector<int> presentTypes;       ///< those that have been compiled
     std::optional<CompiledAni> compiled; ///< without its layers, which are packed
     std::unique_ptr<CpuAniDescriptor> descriptor;
     std::unique_ptr<CpuAniNetworks> networks;

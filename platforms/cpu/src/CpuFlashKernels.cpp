@@ -20,16 +20,20 @@ void CpuCalcFlashForceKernel::initializeEvaluator(const FlashForce& force) {
         options.compile.tableTolerance = force.getTableTolerance();
         options.compile.halfWeights = force.getWeightPrecision() == FlashForce::Half;
         options.pairPrior = force.getUsesPairPrior();
-        options.periodic = force.usesPeriodicBoundaryConditions();
         evaluator = std::make_unique<CpuEvaluator>(getSpec(), chooseKernels(), threads, options);
     }
-    catch (const std::invalid_argument& error) {
+    catch (const std::exception& error) {
         throw OpenMM::OpenMMException(std::string("FlashForce: ") + error.what());
     }
 }
 
 void CpuCalcFlashForceKernel::setParticles() {
-    evaluator->setParticles(particles);
+    try {
+        evaluator->setParticles(particles);
+    }
+    catch (const std::exception& error) {
+        throw OpenMM::OpenMMException(std::string("FlashForce: ") + error.what());
+    }
 }
 
 void CpuCalcFlashForceKernel::evaluate(bool includeForces) {

@@ -15,7 +15,6 @@ namespace OpenMMFlash {
 struct CpuOptions {
     CompileOptions compile;
     bool pairPrior = true;
-    bool periodic = false;
     /** Neighbor lists reach this much farther than the cutoff, as a fraction of it. No result depends on it. */
     double skin = 0.1;
     /** Neighbor list entries reserved at first. No result depends on it: the list grows. */

@@ -62,10 +62,20 @@ void HostFlashKernel::readParticles(const FlashForce& force) {
         particles.exclusions.emplace_back(places.at(particle1), places.at(particle2));
     }
     particles.positions.resize(n);
-    setParticles();
+    try {
+        setParticles();
+        failure.clear();
+    }
+    catch (const std::exception& error) {
+        failure = error.what();
+        throw;
+    }
 }
 
 void HostFlashKernel::evaluateContext(ContextImpl& context, bool includeForces) {
+    if (!failure.empty())
+        throw OpenMMException(
+            "FlashForce: the particles' parameters could not be updated; correct them and call updateParametersInContext() again. The reason: " + failure);
     const double unit = getSpec().lengthUnit;
     const size_t n = indices.size();
     const std::vector<Vec3>& positions = *getData(context).positions;

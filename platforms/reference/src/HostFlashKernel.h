@@ -48,6 +48,7 @@ private:
     std::vector<int> indices;          ///< System index of each particle
     bool periodic = false, pairPrior = true;
     std::vector<std::string> globalParameters, derivatives;
+    std::string failure; ///< why the particles as they are now could not be set; empty: they are
 };
 
 } // namespace OpenMMFlash
