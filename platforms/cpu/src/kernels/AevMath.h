@@ -20,7 +20,7 @@ FLASH_INLINE Floats limit(Floats x, float lowest) {
 #elif defined(__x86_64__)
     return (Floats)_mm_max_ps((__m128)x, (__m128)broadcast(lowest));
 #else
-    return max(x, broadcast(lowest));
+    return x > lowest ? x : broadcast(lowest);
 #endif
 }
 

@@ -17,7 +17,8 @@ extern const MessageKernels messageKernels;
 extern const RepulsionKernels repulsionKernels;
 
 extern const CpuKernels kernels;
-const CpuKernels kernels = {FLASH_NAME(FLASH_ISA), Width, &denseKernels, &aevKernels, &aniBackwardKernels, &geometryKernels, &messageKernels, &repulsionKernels};
+const CpuKernels kernels = {FLASH_NAME(FLASH_ISA), Width,           &denseKernels,    &aevKernels, &aniBackwardKernels,
+                            &geometryKernels,      &messageKernels, &repulsionKernels};
 
 } // namespace FLASH_ISA
 } // namespace OpenMMFlash

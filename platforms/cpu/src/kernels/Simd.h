@@ -51,9 +51,6 @@ typedef std::int32_t UnalignedHalfInts __attribute__((vector_size(2 * Width), ma
 FLASH_INLINE Floats broadcast(float x) {
     return x - Floats{};
 }
-FLASH_INLINE Ints broadcast(std::int32_t x) {
-    return x - Ints{};
-}
 FLASH_INLINE Doubles broadcast(double x) {
     return x - Doubles{};
 }
@@ -103,13 +100,6 @@ FLASH_INLINE Ints iota() {
     return x;
 }
 
-FLASH_INLINE Floats min(Floats a, Floats b) {
-    return a < b ? a : b;
-}
-FLASH_INLINE Floats max(Floats a, Floats b) {
-    return a > b ? a : b;
-}
-
 FLASH_INLINE Floats sqrt(Floats x) {
 #if defined(__AVX512F__)
     return (Floats)_mm512_maskz_sqrt_ps(0xffff, (__m512)x); // without the mask GCC 12 warns of what it does not initialise
@@ -119,6 +109,10 @@ FLASH_INLINE Floats sqrt(Floats x) {
     return (Floats)_mm_sqrt_ps((__m128)x);
 #elif defined(__aarch64__)
     return (Floats)vsqrtq_f32((float32x4_t)x);
+#else
+    for (int k = 0; k < Width; k++)
+        x[k] = __builtin_sqrtf(x[k]);
+    return x;
 #endif
 }
 FLASH_INLINE Doubles sqrt(Doubles x) {
@@ -130,46 +124,11 @@ FLASH_INLINE Doubles sqrt(Doubles x) {
     return (Doubles)_mm_sqrt_pd((__m128d)x);
 #elif defined(__aarch64__)
     return (Doubles)vsqrtq_f64((float64x2_t)x);
+#else
+    for (int k = 0; k < DoubleWidth; k++)
+        x[k] = __builtin_sqrt(x[k]);
+    return x;
 #endif
-}
-
-/** To the nearest integer, |x| < 2^22. */
-FLASH_INLINE Floats round(Floats x) {
-    const float magic = 12582912.0f; // 1.5 * 2^23: the sum has no bits behind the point
-    return (x + magic) - magic;
-}
-
-/** 2^x; zero below -126, and 2^127 above that. Relative error 1.2e-7. */
-FLASH_INLINE Floats exp2(Floats x) {
-    const Ints tiny = x < -126.0f;
-    x = min(max(x, broadcast(-126.0f)), broadcast(127.0f));
-    const Floats n = round(x), f = x - n;
-    // 2^f on [-1/2, 1/2], fitted for the least relative error
-    Floats p = broadcast(1.5380053e-4f);
-    p = p * f + 1.3405518e-3f;
-    p = p * f + 9.6183671e-3f;
-    p = p * f + 5.5503111e-2f;
-    p = p * f + 2.4022648e-1f;
-    p = p * f + 6.9314724e-1f;
-    p = p * f + 1.0f;
-    const Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
-    return tiny ? Floats{} : p * (Floats)exponent;
-}
-/** e^x. The product x log2(e) is formed with its rest, so that large |x| keep their precision. */
-FLASH_INLINE Floats exp(Floats x) {
-    const Ints tiny = x < -87.0f;
-    x = min(max(x, broadcast(-87.0f)), broadcast(88.0f));
-    const Floats n = round(x * 1.44269504f);
-    const Floats f = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-    Floats p = broadcast(1.9875691500e-4f);
-    p = p * f + 1.3981999507e-3f;
-    p = p * f + 8.3334519073e-3f;
-    p = p * f + 4.1665795894e-2f;
-    p = p * f + 1.6666665459e-1f;
-    p = p * f + 5.0000001201e-1f;
-    p = (p * f) * f + f + 1.0f;
-    const Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
-    return tiny ? Floats{} : p * (Floats)exponent;
 }
 
 /** ln x for positive normal x, relative error 1e-15 of max(|ln x|, 1). */
@@ -214,16 +173,6 @@ FLASH_INLINE Doubles gather(const double* p, HalfInts index) {
 #else
     Doubles x;
     for (int k = 0; k < DoubleWidth; k++)
-        x[k] = p[index[k]];
-    return x;
-#endif
-}
-FLASH_INLINE Floats gather(const float* p, Ints index) {
-#if defined(__AVX512F__)
-    return (Floats)_mm512_i32gather_ps((__m512i)index, p, 4);
-#else
-    Floats x;
-    for (int k = 0; k < Width; k++)
         x[k] = p[index[k]];
     return x;
 #endif
