@@ -5,6 +5,8 @@
 
 #include <array>
 #include <chrono>
+#include <locale>
+#include <sstream>
 #include <string>
 
 namespace OpenMMFlash {
@@ -35,11 +37,15 @@ public:
     std::string getReport() const {
         static const char* names[] = {"neighborList", "geometry",           "message",  "messageBackward", "dense",
                                       "descriptor",   "descriptorBackward", "networks", "repulsion",       "forces"};
-        std::string report = "{\"evaluations\": " + std::to_string(evaluations);
+        std::ostringstream report;
+        report.imbue(std::locale::classic()); // JSON knows no other
+        report.precision(9);
+        report << "{\"evaluations\": " << evaluations;
         for (size_t i = 0; i < seconds.size(); i++)
             if (seconds[i] > 0)
-                report += std::string(", \"") + names[i] + "\": " + std::to_string(seconds[i]);
-        return report + "}";
+                report << ", \"" << names[i] << "\": " << seconds[i];
+        report << "}";
+        return report.str();
     }
 
 private:
