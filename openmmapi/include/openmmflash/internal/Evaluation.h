@@ -13,7 +13,7 @@ namespace OpenMMFlash {
 /** The particles of a force, in its order, in the model's units. */
 struct ForceParticles {
     std::vector<int> types;
-    std::vector<int> groups;                     ///< 0, 1, 2...; only particles of the same group interact
+    std::vector<int> groups; ///< 0, 1, 2...; only particles of the same group interact
     int numGroups = 0;
     std::vector<std::pair<int, int>> exclusions; ///< pairs left out of the pair prior
     std::vector<Vector3> positions;              ///< as the caller gives them: not wrapped into the box
