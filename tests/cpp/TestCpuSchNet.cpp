@@ -311,12 +311,11 @@ void testSizes() {
     const ModelSpec model = makeSchNet(41, options);
     for (const CpuKernels* kernels : getKernels()) {
         Evaluator one(model, *kernels, 1), five(model, *kernels, 5);
-        for (const int n : {0, 1, 287, 288, 289, 1000}) {
+        for (const int n : {0, 1, 287, 288, 289, 600}) {
             const ForceParticles particles = makeParticles(makeConfiguration(42 + n, model, n, 1.6 * std::cbrt(n), {}, 0.7));
             const ForceResults found = one.evaluate(particles);
             checkSame(found, five.evaluate(particles));
-            if (n <= 288)
-                checkResults(evaluateWitness(model, particles), found);
+            checkResults(evaluateWitness(model, particles), found);
         }
     }
 }

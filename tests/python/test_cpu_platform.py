@@ -347,3 +347,18 @@ def test_manySmallGroups(name):
     assert energy == pytest.approx(exactEnergy, rel=0, abs=CPU.energies * scale)
     assert np.abs(energies - exactEnergies).max() < 20 * CPU.energies * np.abs(exactEnergies).max()
     assert np.abs(forces - exactForces).max() < CPU.forces * np.sqrt(np.mean(exactForces**2))
+
+
+def test_pairsBelowFirstKnot():
+    """Pairs nearer than the tables begin are counted."""
+    case = Case("schnet in a box")
+    context = case.context()
+    evaluate(context)
+    report = case.force.getCompilationReport(context)["network"]
+    assert report["pairsBelowFirstKnot"] == 0
+    positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+    positions[1] = positions[0] + [0.3 * report["firstKnot"], 0, 0]
+    context.setPositions(positions)
+    _, forces = evaluate(context)
+    assert case.force.getCompilationReport(context)["network"]["pairsBelowFirstKnot"] == 1
+    assert np.isfinite(forces).all()

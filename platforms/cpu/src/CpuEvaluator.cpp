@@ -6,6 +6,9 @@
 #include "CpuSchNet.h"
 #include <cmath>
 #include <cstdlib>
+#include <functional>
+#include <locale>
+#include <sstream>
 #include <stdexcept>
 
 namespace OpenMMFlash {
@@ -20,9 +23,9 @@ CpuOptions CpuOptions::fromEnvironment() {
     CpuOptions options;
     const char* text = std::getenv("OPENMMFLASH_CPU_SKIN");
     if (text != nullptr && *text != 0) {
-        char* end;
-        options.skin = std::strtod(text, &end);
-        if (*end != 0 || !(options.skin >= 0 && options.skin <= 1))
+        std::istringstream number(text);
+        number.imbue(std::locale::classic());
+        if (!(number >> options.skin) || !number.eof() || !(options.skin >= 0 && options.skin <= 1))
             throw std::invalid_argument("the environment variable OPENMMFLASH_CPU_SKIN is \"" + std::string(text) +
                                         "\"; it is a fraction of the cutoff from 0 to 1");
     }
@@ -60,12 +63,13 @@ void CpuEvaluator::evaluate(const ForceParticles& particles, bool includeForces,
         potential->prepare(particles);
     if (profile)
         profile->stop(0, CpuStage::NeighborList);
-    threads.run([&](int thread) {
+    const auto task = [&](int thread) {
         for (const auto& potential : potentials) {
             potential->compute(thread, particles, includeForces, results);
             threads.barrier(); // the next one adds to the same gradient
         }
-    });
+    };
+    threads.run(std::ref(task)); // by reference: std::function would allocate for a copy
     for (const auto& potential : potentials)
         potential->finish(particles);
 }

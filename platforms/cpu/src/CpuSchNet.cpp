@@ -78,10 +78,9 @@ int CpuSchNet::getNumGradientSums(int size) {
 }
 
 CpuSchNet::CpuSchNet(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
-    : kernels(kernels), threads(threads), profile(options.profile), typeEnergies(model.typeEnergies), list(getListOptions(model, options), threads) {
+    : model(model), compileOptions(options.compile), kernels(kernels), threads(threads), profile(options.profile), typeEnergies(model.typeEnergies), list(getListOptions(model, options), threads) {
     const CompiledSchNet compiled = compileSchNet(std::get<SchNetSpec>(model.network), options.compile);
     const SchNetSpec& spec = compiled.spec;
-    report = describeCompilation(compiled, options.compile, model.lengthUnit);
     hidden = spec.hidden;
     hiddenWidth = roundUp(hidden, 16);
     filters = slice(spec.filters, kernels.message->maxWidth);
@@ -270,12 +269,13 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
     if (n == 0)
         return;
     // The number of candidates changes from build to build: some room saves moving everything again and again.
+    // Of arrays that grow together, the one that is asked comes last: where memory runs out, all are resized again next time.
     if (entries + 16 > w.senders.size()) {
         const size_t room = entries + entries / 8 + 16;
-        for (CpuArray<std::int32_t>* array : {&w.senders, &w.shifts, &w.piece[0], &w.piece[1]})
-            array->resize(room);
         for (auto& array : w.t)
             array.resize(room);
+        for (CpuArray<std::int32_t>* array : {&w.shifts, &w.piece[0], &w.piece[1], &w.senders})
+            array->resize(room);
     }
     if (rows > w.rows.size())
         w.rows.resize(rows + rows / 8);
@@ -284,10 +284,10 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
     w.dEdt.resize(numSlots);
     if (pairs > w.pairs.size()) {
         const size_t room = pairs + pairs / 8;
-        w.pairs.resize(room);
         w.runs.resize(room);
         for (auto& array : w.dEdt)
             array.resize(room);
+        w.pairs.resize(room);
     }
     // A row behind the last one: the second of two rows where their number is odd.
     n++;
@@ -297,7 +297,6 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
         w.positions[l].resize(n);
         w.gradient[l].resize(n * getNumGradientSums(static_cast<int>(n)));
     }
-    w.types.resize(n);
     w.x.resize(n * hiddenWidth);
     w.gx.resize(n * hiddenWidth);
     size_t numBlocks = 0, messageWidth = filters.getChannels();
@@ -316,6 +315,7 @@ void CpuSchNet::reserve(Workspace& w, const std::vector<int>& which) {
         array.resize(n * hiddenWidth);
     w.m.resize(n * messageWidth);
     w.dy.resize(n * messageWidth);
+    w.types.resize(n);
 }
 
 void CpuSchNet::finish(const CpuParticles& particles) {
@@ -349,7 +349,9 @@ long CpuSchNet::getNumPairsBelowTable() const {
 }
 
 std::string CpuSchNet::getReport() const {
-    return report;
+    // Compiled once more: the tables of the kernels are in single precision, and the report's ranks take longer than the tables.
+    const CompiledSchNet compiled = compileSchNet(std::get<SchNetSpec>(model.network), compileOptions);
+    return describeCompilation(compiled, compileOptions, model.lengthUnit, {{"pairsBelowFirstKnot", std::to_string(getNumPairsBelowTable())}});
 }
 
 } // namespace OpenMMFlash

@@ -119,10 +119,11 @@ private:
     void reserve(Workspace& workspace, const std::vector<int>& which);
     void planGroups();
 
+    const ModelSpec& model;
+    const CompileOptions compileOptions;
     const CpuKernels& kernels;
     CpuThreads& threads;
     const std::shared_ptr<CpuProfile> profile;
-    std::string report;
     int hidden = 0, hiddenWidth = 0; ///< H, and rounded up to whole vectors
     Slicing filters, neighbors;      ///< of F channels, and of the neighbor embedding's H
     int numSlots = 1;                ///< slices s of a block are evaluated in slot s mod numSlots, in order
