@@ -15,7 +15,7 @@ pdb = app.PDBFile(str(pathlib.Path(__file__).with_name("alanine-dipeptide.pdb"))
 system = openmmflash.createSystem(pdb.topology, "ani1x")
 # Nothing is constrained, so hydrogens vibrate: 0.5 fs.
 integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.5 * unit.femtosecond)
-simulation = app.Simulation(pdb.topology, system, integrator, openmm.Platform.getPlatform("Reference"))
+simulation = app.Simulation(pdb.topology, system, integrator)
 simulation.context.setPositions(pdb.positions)
 simulation.minimizeEnergy(maxIterations=10)
 simulation.context.setVelocitiesToTemperature(300 * unit.kelvin)

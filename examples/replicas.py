@@ -18,7 +18,7 @@ force = next(openmmflash.FlashForce.cast(force) for force in system.getForces() 
 # All copies may lie at the same place. Here each is disturbed a little more than the one before.
 positions = pdb.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
 noise = np.random.default_rng(1).normal(size=positions.shape)
-context = openmm.Context(system, openmm.LangevinMiddleIntegrator(300, 1, 0.0005), openmm.Platform.getPlatform("Reference"))
+context = openmm.Context(system, openmm.LangevinMiddleIntegrator(300, 1, 0.0005), openmm.Platform.getPlatform("CPU"))
 context.setPositions(np.concatenate([positions + 0.0005 * copy * noise for copy in range(COPIES)]))
 print("energies      ", np.round(force.getGroupEnergies(context), 3), "kJ/mol")
 context.getIntegrator().step(10)

@@ -15,6 +15,8 @@ Without names, both. Chignolin's model is looked for in FOLDER (see CONTRIBUTING
   time step: asked for within 15 % for three steps, each over the same time from the same states (--starts of them; the mean of their
   variances). The rounding of the energy itself is taken off; it is measured around the starts, as the scatter of the difference from the
   Reference platform.
+- as on Reference: what the total energy gains and loses along a path, of which the integrator and the model's own kinks (CELU, cutoff
+  functions) are the causes, is the same as in double precision with the exact networks, within 2 % of its standard deviation.
 """
 
 import argparse
@@ -178,6 +180,16 @@ def checkFluctuations(runner, starts, span=None):
     return results
 
 
+def checkAgainstReference(runner, start, timestep, span):
+    """(passed, text). Short: paths of different rounding part after about 2 ps."""
+    reference = Runner(runner.molecule, "Reference")
+    changes = [each.energies(start, timestep, span, 4)[1] for each in (runner, reference)]
+    changes = [totals - totals[0] for totals in changes]
+    difference, scale = np.abs(changes[0] - changes[1]).max(), changes[1].std()
+    text = f"the total energy changes as on Reference within {difference:.1e} kJ/mol, {difference / scale:.1e} of its standard deviation"
+    return bool(difference < 0.02 * scale), f"{text}, over {span:g} ps at {timestep * 1e3:g} fs"
+
+
 @functools.cache
 def prepare(name, shared, platform, threads=None, equilibration=5.0, starts=8):
     """(Runner, starts) of a molecule."""
@@ -189,6 +201,7 @@ def measure(name, arguments):
     """Results of a molecule, one after the other."""
     runner, starts = prepare(name, arguments.shared, arguments.platform, arguments.threads, starts=arguments.starts)
     yield from checkFluctuations(runner, starts)
+    yield checkAgainstReference(runner, starts[0], 1e-3 * arguments.timestep, 0.5)
     yield checkDrift(runner, starts[0], 1e-3 * arguments.timestep, arguments.time)
 
 

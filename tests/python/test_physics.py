@@ -204,6 +204,8 @@ def test_realModels(platform, name, request):
     runner, starts = nve.prepare(name, shared, platform.name, equilibration=1.0, starts=4 if many else 2)
     results = nve.checkFluctuations(runner, starts, runner.molecule.span / (4 if many else 10))
     results.append(nve.checkDrift(runner, starts[0], runner.molecule.steps[1], 2000 * runner.molecule.steps[1], conclusive=False))
+    if platform.name != "Reference":
+        results.append(nve.checkAgainstReference(runner, starts[0], runner.molecule.steps[1], 100 * runner.molecule.steps[1]))
     for passed, text in results:
         assert passed, text
 

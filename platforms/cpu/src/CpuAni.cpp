@@ -235,7 +235,7 @@ void CpuAni::finish(const CpuParticles& particles) {
 }
 
 std::string CpuAni::getReport() const {
-    return compiled ? describeCompilation(*compiled, options.compile, model.lengthUnit) : "";
+    return compiled ? describeCompilation(*compiled, options.compile, model.lengthUnit) : describeFields({{"architecture", "\"ani\""}});
 }
 
 } // namespace OpenMMFlash

@@ -30,8 +30,11 @@ CpuOptions CpuOptions::fromEnvironment() {
                                         "\"; it is a fraction of the cutoff from 0 to 1");
     }
     text = std::getenv("OPENMMFLASH_CPU_PROFILE");
-    if (text != nullptr && std::string(text) == "1")
+    const std::string wanted = text == nullptr ? "" : text;
+    if (wanted == "1")
         options.profile = std::make_shared<CpuProfile>();
+    else if (!wanted.empty() && wanted != "0")
+        throw std::invalid_argument("the environment variable OPENMMFLASH_CPU_PROFILE is \"" + wanted + "\"; it is 1 to record times, or 0");
     return options;
 }
 

@@ -3,6 +3,7 @@
 """The cases: what is built for each, written into a folder from which every program reads the same numbers."""
 
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,13 @@ def schnetModel(folder):
 
 def readBeads(path):
     """(types, positions in nm, mlcg's weights) of an npz file with types, positions_A and weights/NAME."""
-    with np.load(path) as data:
+    try:
+        file = np.load(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CaseError(f"{path} is not an npz file: {error}") from None
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise CaseError(f"{path} is not an npz file, but a single array")
+    with file as data:
         wanted = [name for name in ("types", "positions_A") if name not in data]
         if wanted:
             raise CaseError(f"{path} has no array {' nor '.join(wanted)}; docs/benchmarks.md says what such a file holds")

@@ -34,7 +34,8 @@ class MeasuredProcess:
     """
 
     def __init__(self, python, threads, environment, log, memoryLimit, timeLimit):
-        variables = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | environment
+        own = {name: value for name, value in os.environ.items() if name != "OPENMMFLASH_CPU_PROFILE"}  # the timed process never profiles
+        variables = own | dict.fromkeys(THREAD_VARIABLES, str(threads)) | environment
         self.log, self.memoryLimit, self.timeLimit = log, memoryLimit, timeLimit
         self.output = open(log, "ab")
         self.process = subprocess.Popen(
