@@ -78,7 +78,8 @@ int CpuSchNet::getNumGradientSums(int size) {
 }
 
 CpuSchNet::CpuSchNet(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
-    : model(model), compileOptions(options.compile), kernels(kernels), threads(threads), profile(options.profile), typeEnergies(model.typeEnergies), list(getListOptions(model, options), threads) {
+    : model(model), compileOptions(options.compile), kernels(kernels), threads(threads), profile(options.profile), typeEnergies(model.typeEnergies),
+      list(getListOptions(model, options), threads) {
     const CompiledSchNet compiled = compileSchNet(std::get<SchNetSpec>(model.network), options.compile);
     const SchNetSpec& spec = compiled.spec;
     hidden = spec.hidden;
