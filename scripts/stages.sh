@@ -211,10 +211,14 @@ stage_threads() {
     useTestEnv
     configure build/threads -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1
     check "build with ThreadSanitizer" cmake --build build/threads -j "$JOBS" --target OpenMMFlashReference OpenMMFlashCPU \
-        TestCpuNeighborList TestCpuAni TestCpuFlashForce
+        TestCpuNeighborList TestCpuAni TestCpuSchNet TestCpuFlashForce
     rm -f "$LOGS/threads.xml"
     OPENMM_CPU_THREADS=3 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 runCtest build/threads "$LOGS/threads.xml" -R "$THREADED" || rc=$?
     countJunit "$LOGS/threads.xml" "$rc"
+    # Not all of this one, which would take many minutes: groups alone and together, on one to five threads.
+    for test in sizes groups; do
+        check "TestCpuSchNet $test with ThreadSanitizer" env TSAN_OPTIONS=halt_on_error=1 build/threads/tests/TestCpuSchNet "$test"
+    done
 }
 
 hasFuzzer() {
