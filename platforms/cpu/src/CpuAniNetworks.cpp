@@ -78,8 +78,10 @@ void CpuAniNetworks::setAtoms(const std::vector<int>& typeStart, int numThreads)
             tasks.push_back(tasks[static_cast<size_t>(tile)]);
             tasks.back().chunk = chunk;
         }
-    for (Task& task : tasks) // chunks differ by one member at most, and the first ones are the larger
-        task.cost *= static_cast<double>((numMembers - task.chunk + numChunks - 1) / numChunks);
+    for (Task& task : tasks) { // chunks differ by one member at most, and the first ones are the larger
+        const int members = (numMembers - task.chunk + numChunks - 1) / numChunks;
+        task.cost *= members;
+    }
     std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
 
     energies.resize(static_cast<size_t>(numMembers) * static_cast<size_t>(numAtoms));
