@@ -16,6 +16,7 @@ assert Path(openmmflash.__file__).resolve().is_relative_to(Path(sys.prefix).reso
 assert not Path(openmmflash.__file__).resolve().is_relative_to(source / "python"), openmmflash.__file__
 heavy = sorted({"torch", "matplotlib", "ase", "click", "tqdm", "scipy"} & set(sys.modules))
 assert not heavy, f"import openmmflash imports {heavy}, too"
-failures = [failure for failure in openmm.Platform.getPluginLoadFailures() if "libOpenMMFlash" in failure]  # not the path, which may have any name in it
+# By the name of the library: the path may have any name in it.
+failures = [failure for failure in openmm.Platform.getPluginLoadFailures() if "libOpenMMFlash" in failure]
 assert not failures, failures
 print("openmmflash", openmmflash.__version__, "at", openmmflash.__file__)
