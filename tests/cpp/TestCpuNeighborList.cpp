@@ -4,6 +4,7 @@
 // The CPU platform's neighbor list and threads. The witness is the Reference's own search, group by group; what has no witness
 // (order, reverse entries, independence of age and threads) is checked entry by entry.
 #include "Assertions.h"
+#include "CountAllocations.h"
 #include "CpuNeighborList.h"
 #include "RandomModels.h"
 #include "ReferenceEvaluator.h"
@@ -16,28 +17,6 @@
 #include <new>
 #include <numeric>
 #include <set>
-
-namespace {
-std::atomic<long> numAllocations{0};
-}
-
-// Not inlined: the compiler would take malloc and delete, or new and free, for a pair that does not match.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-    numAllocations++;
-    if (void* memory = std::malloc(size > 0 ? size : 1))
-        return memory;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-    numAllocations++;
-    return std::malloc(size > 0 ? size : 1);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
 
 using namespace OpenMMFlash;
 using namespace OpenMMFlashTests;

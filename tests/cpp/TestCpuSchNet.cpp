@@ -4,6 +4,7 @@
 // SchNet and the pair prior on the CPU platform. The witness is the Reference evaluator, group by group. Every instruction set
 // that the machine has is tested, or the one that OPENMMFLASH_CPU_ISA names.
 #include "Assertions.h"
+#include "CountAllocations.h"
 #include "CpuIsa.h"
 #include "CpuRepulsion.h"
 #include "CpuSchNet.h"
@@ -15,28 +16,6 @@
 #include <cstdlib>
 #include <new>
 #include <numeric>
-
-namespace {
-std::atomic<long> numAllocations{0};
-}
-
-// Not inlined: the compiler would take malloc and delete, or new and free, for a pair that does not match.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-    numAllocations++;
-    if (void* memory = std::malloc(size > 0 ? size : 1))
-        return memory;
-    throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept { // std::stable_sort's
-    numAllocations++;
-    return std::malloc(size > 0 ? size : 1);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
 
 using namespace OpenMMFlash;
 using namespace OpenMMFlashTests;
