@@ -11,20 +11,11 @@ namespace {
 
 const std::pair<int, int> None = {-1, -1};
 
-CpuNeighborList::Options getListOptions(const AniSpec& spec, const CpuOptions& options) {
-    CpuNeighborList::Options list;
-    list.kind = CpuNeighborList::Kind::Full;
-    list.cutoff = spec.radialCutoff;
-    list.skin = options.skin * spec.radialCutoff;
-    list.initialCapacity = options.neighborCapacity;
-    return list;
-}
-
 } // namespace
 
 CpuAni::CpuAni(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
-    : model(model), kernels(kernels), threads(threads), options(options), neighborList(getListOptions(std::get<AniSpec>(model.network), options), threads),
-      own(static_cast<size_t>(threads.getSize())) {}
+    : model(model), kernels(kernels), threads(threads), options(options),
+      neighborList(makeListOptions(CpuNeighborList::Kind::Full, model.getCutoff(), options), threads), own(static_cast<size_t>(threads.getSize())) {}
 
 void CpuAni::setParticles(const CpuParticles& particles) {
     ready = false;

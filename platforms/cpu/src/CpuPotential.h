@@ -3,6 +3,7 @@
 #ifndef OPENMMFLASH_CPUPOTENTIAL_H_
 #define OPENMMFLASH_CPUPOTENTIAL_H_
 
+#include "CpuNeighborList.h"
 #include "CpuProfile.h"
 #include "openmmflash/internal/CompiledModel.h"
 #include "openmmflash/internal/Evaluation.h"
@@ -28,6 +29,15 @@ struct CpuOptions {
      */
     static CpuOptions fromEnvironment();
 };
+
+inline CpuNeighborList::Options makeListOptions(CpuNeighborList::Kind kind, double cutoff, const CpuOptions& options) {
+    CpuNeighborList::Options list;
+    list.kind = kind;
+    list.cutoff = cutoff;
+    list.skin = options.skin * cutoff;
+    list.initialCapacity = options.neighborCapacity;
+    return list;
+}
 
 using CpuParticles = ForceParticles;
 /** Each potential adds its part. The evaluator has set the sizes, and zeros. */

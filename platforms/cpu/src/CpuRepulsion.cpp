@@ -13,20 +13,12 @@ namespace {
 constexpr double CoincidenceFraction = 1e-9;
 constexpr size_t VectorSize = 8; ///< doubles in the widest vector
 
-CpuNeighborList::Options getListOptions(const Repulsion& repulsion, const CpuOptions& options) {
-    CpuNeighborList::Options list;
-    list.kind = CpuNeighborList::Kind::Full;
-    list.cutoff = repulsion.cutoff;
-    list.skin = options.skin * repulsion.cutoff;
-    list.initialCapacity = options.neighborCapacity;
-    return list;
-}
-
 } // namespace
 
 CpuRepulsion::CpuRepulsion(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
-    : kernels(kernels), threads(threads), profile(options.profile), listOptions(getListOptions(model.repulsion.value(), options)),
-      exponent(model.repulsion->exponent), cutoff(model.repulsion->cutoff), numTypes(static_cast<int>(model.types.size())), states(threads.getSize()) {
+    : kernels(kernels), threads(threads), profile(options.profile),
+      listOptions(makeListOptions(CpuNeighborList::Kind::Full, model.repulsion.value().cutoff, options)), exponent(model.repulsion->exponent),
+      cutoff(model.repulsion->cutoff), numTypes(static_cast<int>(model.types.size())), states(threads.getSize()) {
     for (const double sigma : model.repulsion->sigma)
         strengths.push_back(std::pow(sigma, exponent));
 }

@@ -20,15 +20,6 @@ int roundUp(int n, int multiple) {
 /** Particles closer than this fraction of the cutoff are at the same position. */
 constexpr double CoincidenceFraction = 1e-9;
 
-CpuNeighborList::Options getListOptions(const ModelSpec& model, const CpuOptions& options) {
-    CpuNeighborList::Options list;
-    list.kind = CpuNeighborList::Kind::Half;
-    list.cutoff = model.getCutoff();
-    list.skin = options.skin * list.cutoff;
-    list.initialCapacity = options.neighborCapacity;
-    return list;
-}
-
 /** Columns begin to end - 1 of a layer, without its bias. */
 Linear takeColumns(const Linear& layer, int begin, int end) {
     Linear part;
@@ -79,7 +70,7 @@ int CpuSchNet::getNumGradientSums(int size) {
 
 CpuSchNet::CpuSchNet(const ModelSpec& model, const CpuKernels& kernels, CpuThreads& threads, const CpuOptions& options)
     : model(model), compileOptions(options.compile), kernels(kernels), threads(threads), profile(options.profile), typeEnergies(model.typeEnergies),
-      list(getListOptions(model, options), threads) {
+      list(makeListOptions(CpuNeighborList::Kind::Half, model.getCutoff(), options), threads) {
     const CompiledSchNet compiled = compileSchNet(std::get<SchNetSpec>(model.network), options.compile);
     const SchNetSpec& spec = compiled.spec;
     hidden = spec.hidden;
