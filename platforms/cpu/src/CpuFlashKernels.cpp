@@ -14,7 +14,7 @@ CpuCalcFlashForceKernel::CpuCalcFlashForceKernel(const std::string& name, const 
           pool.waitForThreads();
       }) {}
 
-void CpuCalcFlashForceKernel::initializeEvaluator(const FlashForce& force) {
+void CpuCalcFlashForceKernel::initializeEvaluator(const OpenMM::System& system, const FlashForce& force) {
     try {
         CpuOptions options = CpuOptions::fromEnvironment();
         options.compile.tableTolerance = force.getTableTolerance();

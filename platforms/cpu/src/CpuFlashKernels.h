@@ -16,7 +16,7 @@ public:
     std::string getCompilationReport() const override;
 
 private:
-    void initializeEvaluator(const FlashForce& force) override;
+    void initializeEvaluator(const OpenMM::System& system, const FlashForce& force) override;
     void setParticles() override;
     void evaluate(bool includeForces) override;
 

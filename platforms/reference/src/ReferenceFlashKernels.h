@@ -21,7 +21,7 @@ private:
         std::vector<int> types;                      ///< the model's types
         std::vector<std::pair<int, int>> exclusions; ///< pairs of indices into these arrays
     };
-    void initializeEvaluator(const FlashForce& force) override {}
+    void initializeEvaluator(const OpenMM::System& system, const FlashForce& force) override {}
     void setParticles() override;
     void evaluate(bool includeForces) override;
 

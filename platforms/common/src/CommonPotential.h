@@ -1,0 +1,66 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#ifndef OPENMMFLASH_COMMONPOTENTIAL_H_
+#define OPENMMFLASH_COMMONPOTENTIAL_H_
+
+#include "CommonFlags.h"
+#include "CommonNeighborList.h"
+#include "CommonParticles.h"
+#include "openmmflash/internal/CompiledModel.h"
+#include "openmmflash/internal/Evaluation.h"
+#include <map>
+#include <string>
+
+namespace OpenMMFlash {
+
+/** How a device evaluates a model. */
+struct CommonOptions {
+    CompileOptions compile;
+    bool pairPrior = true;
+    /** As in CommonNeighborList::Options. */
+    double skin = 0.1;
+    int initialCapacity = 0, largeGroup = 1500;
+    /** Text in front of all programs: the tile product of this platform (kernels/tileProduct.cc), and what it needs to know of it. */
+    std::string tileProduct;
+    bool tensorCores = false; ///< dense weights are packed as tileProduct's tensor-core body wants them
+};
+
+/** What all parts of a FlashForce share on one device. */
+struct CommonDevice {
+    OpenMM::ComputeContext& cc;
+    CommonParticles& particles;
+    CommonFlags& flags;
+    const CommonOptions& options;
+    int coincidentFlag = 0; ///< raised to NUM_PARTICLES - i by the kernel that finds particle i at the place of another one
+    /** Defines and device functions that every program begins with (kernels/flash.cc). */
+    OpenMM::ComputeProgram compile(const std::string& source, std::map<std::string, std::string> defines = {}) const;
+};
+
+/**
+ * One term of the energy on a device: the network or the pair prior. An evaluation is enqueueLists() and enqueue(); then the flags are
+ * read, and where grow() was true all is repeated.
+ */
+class CommonPotential {
+public:
+    virtual ~CommonPotential() = default;
+    /** The particles are new (called once at first), or have other types, groups or exclusions. */
+    virtual void setParticles() = 0;
+    virtual void enqueueLists() = 0;
+    /**
+     * Evaluate. Adds -forceScale * gradient to OpenMM's force buffer, in fixed point, where forces are asked for.
+     *
+     * @param forceScale  kJ/mol/nm per unit of the model's gradient, times the global parameters
+     */
+    virtual void enqueue(bool includeForces, double forceScale) = 0;
+    virtual bool grow() = 0;
+    /** Wait for the energies, and add them to results, whose particles are in the force's order. */
+    virtual void downloadEnergies(ForceResults& results) = 0;
+    /** What runs, with certified errors: a JSON object. Empty: nothing to say. */
+    virtual std::string getReport() {
+        return "";
+    }
+};
+
+} // namespace OpenMMFlash
+
+#endif
