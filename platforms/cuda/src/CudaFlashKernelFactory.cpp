@@ -1,0 +1,55 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#include "CommonFlashKernel.h"
+#include "CudaContext.h"
+#include "CudaFlags.h"
+#include "CudaFlashKernelSources.h"
+#include "CudaPlatform.h"
+#include "openmm/KernelFactory.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/internal/ContextImpl.h"
+#include <cstdlib>
+
+namespace OpenMMFlash {
+
+namespace {
+
+/** OPENMMFLASH_CUDA_TENSOR_CORES: 1, or 0 to do without them, so that the two can be compared. */
+bool mayUseTensorCores() {
+    const char* text = std::getenv("OPENMMFLASH_CUDA_TENSOR_CORES");
+    const std::string value = text ? text : "1";
+    if (value != "0" && value != "1")
+        throw OpenMM::OpenMMException("FlashForce: the environment variable OPENMMFLASH_CUDA_TENSOR_CORES is '" + value + "'; it can be 0 or 1");
+    return value == "1";
+}
+
+} // namespace
+
+class CudaFlashKernelFactory : public OpenMM::KernelFactory {
+public:
+    OpenMM::KernelImpl* createKernelImpl(std::string name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) const override {
+        if (name != CalcFlashForceKernel::Name())
+            throw OpenMM::OpenMMException("Tried to create kernel with illegal kernel name '" + name + "'");
+        OpenMM::CudaContext& cc = *static_cast<OpenMM::CudaPlatform::PlatformData*>(context.getPlatformData())->contexts[0];
+        CommonPlatform parts;
+        parts.makeFlags = [](OpenMM::ComputeContext& context) { return std::make_unique<CudaFlags>(context); };
+        // The product of halves with sums in single precision came with Turing. In double precision there is none of use.
+        parts.tensorCores = mayUseTensorCores() && !cc.getUseDoublePrecision() && cc.getComputeCapability() >= 7.5;
+        if (parts.tensorCores)
+            parts.tileProduct = CudaFlashKernelSources::instructions + CudaFlashKernelSources::tileProduct;
+        return new CommonCalcFlashForceKernel(name, platform, cc, parts);
+    }
+};
+
+} // namespace OpenMMFlash
+
+// OpenMM calls these after loading all plugins.
+extern "C" OPENMM_EXPORT_FLASH void registerPlatforms() {}
+
+extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
+    for (int i = 0; i < OpenMM::Platform::getNumPlatforms(); i++) {
+        OpenMM::Platform& platform = OpenMM::Platform::getPlatform(i);
+        if (platform.getName() == "CUDA")
+            platform.registerKernelFactory(OpenMMFlash::CalcFlashForceKernel::Name(), new OpenMMFlash::CudaFlashKernelFactory());
+    }
+}

@@ -1,0 +1,298 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
+// The tile product for tensor cores, run without a GPU: its text is compiled here, and 32 threads play a warp. What it needs of the
+// instruction set (instructions.cc) is written anew from the description of mma.sync.m16n8k16 in the PTX manual: where each lane's registers lie in
+// the matrices, and a sum that is as inexact as tensor cores' sums are.
+#include "Assertions.h"
+#include <array>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <random>
+#include <thread>
+
+using namespace OpenMMFlashTests;
+
+namespace {
+
+struct float2 {
+    float x, y;
+};
+struct uint2 {
+    unsigned int x, y;
+};
+float2 make_float2(float x, float y) {
+    return {x, y};
+}
+unsigned int __float_as_uint(float x) {
+    unsigned int bits;
+    std::memcpy(&bits, &x, sizeof(bits));
+    return bits;
+}
+
+/** IEEE half precision: 11 bits, whole numbers of 2^-24 below 2^-14, infinite from 65520 on; to the nearest, ties to even. */
+std::uint16_t toHalf(float x) {
+    const std::uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+    const double size = std::fabs(static_cast<double>(x));
+    if (std::isnan(x))
+        return 0x7fff;
+    if (size >= 65520)
+        return sign | 0x7c00;
+    if (size < std::ldexp(1.0, -14))
+        return sign | static_cast<std::uint16_t>(std::nearbyint(std::ldexp(size, 24)));
+    const int exponent = std::ilogb(size);
+    // A carry into the exponent is what it should be.
+    return sign | static_cast<std::uint16_t>(((exponent + 14) << 10) + static_cast<int>(std::nearbyint(std::ldexp(size, 10 - exponent))));
+}
+
+double fromHalf(unsigned bits) {
+    const int exponent = bits >> 10 & 31;
+    const double digits = bits & 1023;
+    const double size = exponent == 31  ? (digits == 0 ? HUGE_VAL : std::nan(""))
+                        : exponent == 0 ? std::ldexp(digits, -24)
+                                        : std::ldexp(1024 + digits, exponent - 25);
+    return bits & 0x8000 ? -size : size;
+}
+
+/** 32 threads that do the same, and meet wherever one of them needs what others have. */
+class Warp {
+public:
+    template <class F> void run(const F& body) {
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 32; i++)
+            threads.emplace_back([this, i, &body]() {
+                lane = i;
+                body(i);
+            });
+        for (std::thread& thread : threads)
+            thread.join();
+    }
+    void meet() {
+        std::unique_lock<std::mutex> guard(mutex);
+        const int round = rounds;
+        if (++waiting == 32) {
+            waiting = 0;
+            rounds++;
+            changed.notify_all();
+        }
+        else
+            changed.wait(guard, [&]() { return rounds != round; });
+    }
+    static thread_local int lane;
+    std::array<std::array<unsigned, 4>, 32> a;
+    std::array<std::array<unsigned, 2>, 32> b;
+    std::array<bool, 32> conditions;
+    bool cutsOff = false; ///< tensor cores' sums: only the bits that a float has beside the largest term's, cut off rather than rounded
+
+private:
+    std::mutex mutex;
+    std::condition_variable changed;
+    int waiting = 0, rounds = 0;
+};
+thread_local int Warp::lane;
+Warp warp;
+
+/** The sum of products and of what they are added to. */
+float addUp(const std::vector<double>& terms) {
+    double sum = 0;
+    for (double term : terms)
+        sum += term;
+    if (!warp.cutsOff || !std::isfinite(sum))
+        return static_cast<float>(sum);
+    double largest = 0;
+    for (double term : terms)
+        largest = std::max(largest, std::fabs(term));
+    if (largest == 0)
+        return 0;
+    const int place = 23 - std::ilogb(largest);
+    sum = 0;
+    for (double term : terms)
+        sum += std::trunc(std::ldexp(term, place));
+    const int carried = std::max(0, sum == 0 ? 0 : std::ilogb(sum) - 23);
+    return static_cast<float>(std::ldexp(std::trunc(std::ldexp(sum, -carried)), carried - place));
+}
+
+unsigned packHalves(float first, float second) {
+    return toHalf(first) | static_cast<unsigned>(toHalf(second)) << 16;
+}
+float lowHalf(unsigned halves) {
+    return static_cast<float>(fromHalf(halves & 0xffff));
+}
+float highHalf(unsigned halves) {
+    return static_cast<float>(fromHalf(halves >> 16));
+}
+
+/** Element i of the m16n8k16 operands of one lane, as the manual numbers them: its row and column in A [16][16], B [16][8] and D [16][8]. */
+double getA(int row, int column) {
+    const int i = column % 2 + 2 * (row / 8) + 4 * (column / 8), lane = row % 8 * 4 + column % 8 / 2;
+    return fromHalf(warp.a[lane][i / 2] >> (16 * (i % 2)) & 0xffff);
+}
+double getB(int row, int column) {
+    const int i = row % 2 + 2 * (row / 8), lane = column * 4 + row % 8 / 2;
+    return fromHalf(warp.b[lane][i / 2] >> (16 * (i % 2)) & 0xffff);
+}
+
+void multiplyTile(float* d, const unsigned* a, uint2 b) {
+    std::copy(a, a + 4, warp.a[warp.lane].begin());
+    warp.b[warp.lane] = {b.x, b.y};
+    warp.meet();
+    for (int i = 0; i < 4; i++) {
+        const int row = warp.lane / 4 + 8 * (i / 2), column = warp.lane % 4 * 2 + i % 2;
+        std::vector<double> terms = {d[i]};
+        for (int k = 0; k < 16; k++)
+            terms.push_back(getA(row, k) * getB(k, column));
+        d[i] = addUp(terms);
+    }
+    warp.meet();
+}
+
+bool anyLane(bool condition) {
+    warp.conditions[warp.lane] = condition;
+    warp.meet();
+    bool any = false;
+    for (bool each : warp.conditions)
+        any = any || each;
+    warp.meet();
+    return any;
+}
+
+#define DEVICE static
+#define LOCAL_ARG
+#define GLOBAL
+#define WEIGHT unsigned short
+using real = float;
+namespace halfWeights {
+#include "tileProduct.cc"
+}
+#define FLASH_SPLIT_WEIGHTS
+namespace splitWeights {
+#include "tileProduct.cc"
+}
+
+/** Weights [16 steps][8] as CommonDense packs a tile of them: [plane][step][lane][k = 2t, 2t + 1, 2t + 8, 2t + 9], n = lane / 4, t = lane % 4. */
+std::vector<unsigned short> pack(const std::vector<double>& weights, int steps, bool split) {
+    std::vector<unsigned short> packed;
+    for (int plane = 0; plane < (split ? 2 : 1); plane++)
+        for (int step = 0; step < steps; step++)
+            for (int lane = 0; lane < 32; lane++)
+                for (int k : {0, 1, 8, 9}) {
+                    const double weight = weights[(16 * step + 2 * (lane % 4) + k) * 8 + lane / 4];
+                    const unsigned short high = toHalf(static_cast<float>(weight));
+                    packed.push_back(plane == 0 ? high : toHalf(static_cast<float>((weight - fromHalf(high)) * 2048)));
+                }
+    return packed;
+}
+
+struct Product {
+    std::vector<double> found, expected, magnitudes; ///< [row 16][column 8]
+};
+
+/** start + A B by a warp, and by the definition of a matrix product in double precision. */
+Product multiply(const std::vector<float>& a, const std::vector<double>& weights, int rows, int steps, bool split, float start = 0) {
+    const std::vector<unsigned short> packed = pack(weights, steps, split);
+    const int stride = 16 * steps + 8;
+    std::vector<float> memory(std::max(1, rows) * stride, std::nanf(""));
+    for (int row = 0; row < rows; row++)
+        std::copy(a.begin() + row * 16 * steps, a.begin() + (row + 1) * 16 * steps, memory.begin() + row * stride);
+    Product product{std::vector<double>(128), std::vector<double>(128, start), std::vector<double>(128)};
+    warp.run([&](int lane) {
+        float acc[4] = {start, start, start, start};
+        (split ? splitWeights::tileProduct : halfWeights::tileProduct)(acc, memory.data(), stride, rows, packed.data(), steps, lane);
+        for (int i = 0; i < 4; i++)
+            product.found[(lane / 4 + 8 * (i / 2)) * 8 + lane % 4 * 2 + i % 2] = acc[i];
+    });
+    for (int row = 0; row < rows; row++)
+        for (int n = 0; n < 8; n++)
+            for (int k = 0; k < 16 * steps; k++) {
+                const double term = static_cast<double>(a[row * 16 * steps + k]) * weights[k * 8 + n];
+                product.expected[row * 8 + n] += term;
+                product.magnitudes[row * 8 + n] += std::fabs(term);
+            }
+    return product;
+}
+
+/** Whole numbers, so that nothing is rounded: any two elements that change places are seen. */
+void testLayout() {
+    std::mt19937 random(1);
+    std::uniform_int_distribution<int> integers(-40, 40);
+    for (bool split : {false, true})
+        for (int rows : {0, 1, 2, 4, 7, 8, 9, 13, 16})
+            for (int steps : {1, 2, 5}) {
+                std::vector<float> a(16 * rows * steps);
+                std::vector<double> weights(128 * steps);
+                for (float& x : a)
+                    x = integers(random);
+                for (double& x : weights)
+                    x = integers(random);
+                const Product product = multiply(a, weights, rows, steps, split, 3);
+                CHECK_CLOSE(product.expected, product.found, 0, 0);
+            }
+}
+
+double getError(const Product& product, int rows) {
+    double worst = 0;
+    for (int i = 0; i < 8 * rows; i++) {
+        const double error = std::fabs(product.found[i] - product.expected[i]) / product.magnitudes[i];
+        worst = std::max(worst, std::isfinite(error) ? error : HUGE_VAL);
+    }
+    return worst;
+}
+
+/** Relative to the sum of the terms' magnitudes, for numbers of any size that halves have. */
+void testPrecision() {
+    for (bool cutsOff : {false, true}) {
+        warp.cutsOff = cutsOff;
+        for (bool split : {false, true})
+            for (int steps : {1, 8, 24, 63})
+                for (double size : {1e-3, 1.0, 1e3}) {
+                    std::mt19937 random(steps);
+                    std::normal_distribution<double> normal;
+                    std::vector<float> a(16 * 16 * steps);
+                    std::vector<double> weights(128 * steps);
+                    for (float& x : a)
+                        x = static_cast<float>(size * normal(random));
+                    for (double& x : weights) {
+                        x = 0.1 * normal(random);
+                        if (!split)
+                            x = fromHalf(toHalf(static_cast<float>(x)));
+                    }
+                    const double error = getError(multiply(a, weights, 16, steps, split), 16);
+                    std::cout << (split ? "split" : "half") << " weights, " << 16 * steps << " inputs of size " << size << (cutsOff ? ", bits cut off" : "")
+                              << ": error " << error << std::endl;
+                    CHECK(error < 4e-7);
+                }
+    }
+    warp.cutsOff = false;
+}
+
+/** What halves cannot hold. */
+void testRange() {
+    for (bool split : {false, true})
+        for (float size : {7e4f, 1e9f, 1e30f}) {
+            std::mt19937 random(5);
+            std::normal_distribution<double> normal;
+            std::vector<float> a(16 * 11 * 3);
+            std::vector<double> weights(128 * 3);
+            for (float& x : a)
+                x = static_cast<float>(normal(random));
+            for (double& x : weights)
+                x = fromHalf(toHalf(static_cast<float>(normal(random))));
+            a[4 * 48 + 37] = size;
+            CHECK(getError(multiply(a, weights, 11, 3, split), 11) < 4e-7);
+        }
+    // Down to 2^-35 nothing is lost.
+    std::vector<float> a(16);
+    std::vector<double> weights(128, 1.0);
+    a[3] = std::ldexp(1.0f, -35);
+    a[5] = std::ldexp(1.0f, -15) + std::ldexp(1.0f, -30);
+    const Product product = multiply(a, weights, 1, 1, true);
+    CHECK_CLOSE(product.expected, product.found, 0, 0);
+}
+
+} // namespace
+
+int main(int argc, char* argv[]) {
+    return runTests(argc, argv, {{"layout", testLayout}, {"precision", testPrecision}, {"range", testRange}});
+}
