@@ -30,7 +30,7 @@ def command():
 
     import openmmflash
 
-    from . import _platforms
+    from . import _cuda, _platforms
 
     say("Versions")
     for name, text in (
@@ -54,6 +54,10 @@ def command():
         say(f"  {entry.getName():<14} {'evaluates FlashForce' if reason is None else 'no: ' + reason}")
     if not usable:
         say("  None of them evaluates a FlashForce: the plugin is not loaded. Reinstall openmm-flash beside this OpenMM.")
+
+    say("CUDA")
+    for name, text in _cuda.report():
+        say(f"  {name:<14} {text}")
 
     say("Plugin load failures")
     failures = [text for text in openmm.Platform.getPluginLoadFailures() if text.strip()]
@@ -123,7 +127,7 @@ def advice(failure):
     """What a plugin's failure to load means in practice."""
     lower = failure.lower()
     if "libcuda" in lower or "libnvrtc" in lower or "libcufft" in lower:
-        return "  [needs an NVIDIA driver and CUDA: without a GPU, ignore it]"
+        return "  [needs an NVIDIA driver: without a GPU, ignore it; with one, see CUDA above]"
     if "libamdhip" in lower or "libhip" in lower:
         return "  [needs an AMD GPU and ROCm: without one, ignore it]"
     if "libopencl" in lower:
