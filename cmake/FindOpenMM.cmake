@@ -3,7 +3,8 @@
 #
 # Finds OpenMM: in OPENMM_DIR (a prefix with include/OpenMM.h and lib/libOpenMM.so: conda, a source build), else in the openmm wheel of
 # the Python interpreter, else in CONDA_PREFIX. The wheel is located without importing it, so that a build in isolation works.
-# Defines OPENMM_DIR, the target OpenMM::OpenMM and, where OpenMM has its CPU platform, OpenMM::CPU. What is built fits the OpenMM it was built against; after an update of OpenMM, build anew.
+# Defines OPENMM_DIR, the target OpenMM::OpenMM and, where OpenMM has these platforms, OpenMM::CPU and
+# (if there are OpenCL headers, too) OpenMM::OpenCL. What is built fits the OpenMM it was built against; after an update of OpenMM, build anew.
 
 if(NOT OPENMM_DIR AND DEFINED ENV{OPENMM_DIR})
     set(OPENMM_DIR $ENV{OPENMM_DIR})
@@ -40,5 +41,14 @@ if(OpenMM_CPU_LIBRARY AND NOT TARGET OpenMM::CPU)
     # Its headers include their neighbors without a folder.
     set_target_properties(OpenMM::CPU PROPERTIES IMPORTED_LOCATION ${OpenMM_CPU_LIBRARY}
         INTERFACE_INCLUDE_DIRECTORIES "${OpenMM_INCLUDE_DIR}/openmm/cpu;${OpenMM_INCLUDE_DIR}/openmm/reference"
+        INTERFACE_LINK_LIBRARIES OpenMM::OpenMM)
+endif()
+
+find_library(OpenMM_OPENCL_LIBRARY OpenMMOpenCL PATHS ${OPENMM_DIR}/lib/plugins NO_DEFAULT_PATH NO_CACHE)
+find_path(OpenCL_HEADERS CL/opencl.h)
+if(OpenMM_OPENCL_LIBRARY AND OpenCL_HEADERS AND NOT TARGET OpenMM::OpenCL)
+    add_library(OpenMM::OpenCL SHARED IMPORTED)
+    set_target_properties(OpenMM::OpenCL PROPERTIES IMPORTED_LOCATION ${OpenMM_OPENCL_LIBRARY}
+        INTERFACE_INCLUDE_DIRECTORIES "${OpenMM_INCLUDE_DIR}/openmm/opencl;${OpenMM_INCLUDE_DIR}/openmm/common;${OpenCL_HEADERS}"
         INTERFACE_LINK_LIBRARIES OpenMM::OpenMM)
 endif()

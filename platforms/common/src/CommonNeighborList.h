@@ -3,21 +3,33 @@
 #ifndef OPENMMFLASH_COMMONNEIGHBORLIST_H_
 #define OPENMMFLASH_COMMONNEIGHBORLIST_H_
 
-#include "CommonFlags.h"
-#include "CommonParticles.h"
+#include "openmm/Vec3.h"
+#include "openmm/common/ComputeArray.h"
 #include "openmm/common/ComputeKernel.h"
+#include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace OpenMMFlash {
 
+struct CommonDevice;
+
 /** What a potential adds to the kernel that finds the pairs: text, and the kernel arguments that it needs. */
 struct CommonPairHook {
-    std::string functions;                        ///< device functions, in front of the kernel
-    std::string arguments;                        ///< further parameters of the kernel, each with a leading comma
-    std::string record;                           ///< statements for each pair: int entry, int i, int j, real4 delta are its names
-    std::vector<OpenMM::ComputeArray*> arrays;    ///< the arguments; those of a size per entry are resized by CommonNeighborList
-    std::vector<OpenMM::ComputeArray*> perEntry;  ///< of these, what has one element for each entry
+    std::string functions;  ///< device functions, in front of the kernel
+    std::string parameters; ///< further parameters, each with a leading comma: ", GLOBAL int* RESTRICT pieces"
+    std::string arguments;  ///< their names, each with a leading comma: ", pieces"
+    std::string record;     ///< statements for each pair; they see int index (the entry), int i, int j, real4 delta (w: its length)
+    std::vector<OpenMM::ComputeArray*> arrays;                   ///< the arguments
+    std::vector<std::pair<OpenMM::ComputeArray*, int>> perEntry; ///< arrays with an element for each entry, and its size: they grow with the rows
+};
+
+/** The particles that each particle is excluded from, on the device. */
+struct CommonExclusions {
+    OpenMM::ComputeArray starts;   ///< int [p + 1]
+    OpenMM::ComputeArray partners; ///< int: those of p, ascending, from starts[p] on
+    void set(const CommonDevice& device);
 };
 
 /**
@@ -36,14 +48,16 @@ public:
         bool excludes = false;  ///< leave out the particles' exclusions
         CommonPairHook hook;
     };
-    CommonNeighborList(OpenMM::ComputeContext& cc, CommonParticles& particles, CommonFlags& flags, const Options& options);
-    /** The particles are new, or other ones than before. */
+    /** The flags are not allocated yet. */
+    CommonNeighborList(const CommonDevice& device, const Options& options);
+    /** The particles are new (once at first), or have other types, groups or exclusions. */
     void setParticles();
     /** Find the pairs of the current positions. Nothing is waited for. */
     void enqueue();
     /** After the flags were read. @return whether something was too small: it is larger now, and the evaluation is to be repeated */
     bool grow();
 
+    /** Entries that are reserved in each row. It grows: pass it to kernels whenever they are executed. */
     int getCapacity() const {
         return capacity;
     }
@@ -52,11 +66,30 @@ public:
     OpenMM::ComputeArray deltas;  ///< real4 [p * capacity + k]: x_j - x_i in the model's unit; w = its length
 
 private:
-    OpenMM::ComputeContext& cc;
-    CommonParticles& particles;
-    CommonFlags& flags;
+    /** Candidates of large groups, see kernels/candidates.cc. */
+    struct Cells {
+        int capacity = 0, counts[3] = {1, 1, 1}; ///< entries in a row; cells along each box vector
+        bool renew = true;
+        OpenMM::ComputeArray stale, places, bucketCounts, bucketStarts, sorted, references, unordered, candidates, candidateCounts;
+        OpenMM::ComputeKernel check, count, start, sort, find, findPairs;
+    };
+    double getReach() const;
+    void setCapacity(int newCapacity);
+    /** Whether candidates are found through cells in the current box. */
+    bool usesCells();
+    void makeCells();
+    void setCandidateCapacity(int newCapacity);
+    void enqueueCells();
+    OpenMM::ComputeKernel makeKernel(bool candidates);
+
+    const CommonDevice& device;
     const Options options;
-    int capacity = 0;
+    int capacity;
+    const int capacityFlag, candidateFlag;
+    CommonExclusions exclusions;
+    OpenMM::ComputeKernel findPairs; ///< among all particles of a group
+    Cells cells;
+    std::array<OpenMM::Vec3, 3> cellBox; ///< the box that the candidates are for
 };
 
 } // namespace OpenMMFlash

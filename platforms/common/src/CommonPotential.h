@@ -6,6 +6,7 @@
 #include "CommonFlags.h"
 #include "CommonNeighborList.h"
 #include "CommonParticles.h"
+#include "openmm/common/ComputeProgram.h"
 #include "openmmflash/internal/CompiledModel.h"
 #include "openmmflash/internal/Evaluation.h"
 #include <map>
@@ -22,7 +23,18 @@ struct CommonOptions {
     int initialCapacity = 0, largeGroup = 1500;
     /** Text in front of all programs: the tile product of this platform (kernels/tileProduct.cc), and what it needs to know of it. */
     std::string tileProduct;
+    /** A SchNet's filters. Auto: of low rank where there are tensor cores and the rank fills their tiles, else tables. */
+    enum class Filter { Auto, Table, LowRank };
+    Filter filter = Filter::Auto;
+    int rows = 0; ///< particles of a SchNet's tile: 16, 8, 4, 2 or 1 (fewer where they do not fit); 0: as many as keep the device busy
     bool tensorCores = false; ///< dense weights are packed as tileProduct's tensor-core body wants them
+
+    /**
+     * The options, with those that environment variables set: OPENMMFLASH_DEVICE_SKIN, _CAPACITY and _LARGE_GROUP.
+     * @throws std::invalid_argument  a value that is none
+     */
+    static CommonOptions fromEnvironment();
+    CommonNeighborList::Options getListOptions(double cutoff) const;
 };
 
 /** What all parts of a FlashForce share on one device. */
@@ -31,7 +43,7 @@ struct CommonDevice {
     CommonParticles& particles;
     CommonFlags& flags;
     const CommonOptions& options;
-    int coincidentFlag = 0; ///< raised to NUM_PARTICLES - i by the kernel that finds particle i at the place of another one
+    int coincidentFlag, notFiniteFlag; ///< raised to NUM_PARTICLES - i where particle i is at the place of another one, or nowhere
     /** Defines and device functions that every program begins with (kernels/flash.cc). */
     OpenMM::ComputeProgram compile(const std::string& source, std::map<std::string, std::string> defines = {}) const;
 };
@@ -45,7 +57,7 @@ public:
     virtual ~CommonPotential() = default;
     /** The particles are new (called once at first), or have other types, groups or exclusions. */
     virtual void setParticles() = 0;
-    virtual void enqueueLists() = 0;
+    virtual void enqueueLists() = 0; ///< first, for all potentials
     /**
      * Evaluate. Adds -forceScale * gradient to OpenMM's force buffer, in fixed point, where forces are asked for.
      *

@@ -1,0 +1,245 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+#include "CommonFlashKernel.h"
+#include "CommonAni.h"
+#include "CommonRepulsion.h"
+#include "CommonSchNet.h"
+#include "openmm/OpenMMException.h"
+#include "openmm/common/ComputeForceInfo.h"
+#include "openmm/common/ContextSelector.h"
+#include "openmm/internal/ContextImpl.h"
+#include <algorithm>
+#include <cmath>
+
+namespace OpenMMFlash {
+
+using OpenMM::ComputeContext;
+using OpenMM::ContextImpl;
+using OpenMM::ContextSelector;
+using OpenMM::OpenMMException;
+using OpenMM::Vec3;
+
+/**
+ * OpenMM moves molecules by box vectors, and sorts them. Our kernels look up where each particle is; but without periodic boundary
+ * conditions the particles of a group have to stay together, as those of one molecule do.
+ */
+class CommonCalcFlashForceKernel::ForceInfo : public OpenMM::ComputeForceInfo {
+public:
+    explicit ForceInfo(const CommonCalcFlashForceKernel& kernel) : kernel(kernel) {}
+    int getNumParticleGroups() override {
+        return kernel.usesPeriodicBoundaryConditions() ? 0 : kernel.particles.numGroups;
+    }
+    void getParticlesInGroup(int index, std::vector<int>& particles) override {
+        particles.clear();
+        for (int i = 0; i < kernel.particles.size(); i++)
+            if (kernel.particles.groups[i] == index)
+                particles.push_back(kernel.getIndices()[i]);
+    }
+    bool areGroupsIdentical(int, int) override {
+        return true;
+    }
+
+private:
+    const CommonCalcFlashForceKernel& kernel;
+};
+
+class CommonCalcFlashForceKernel::SlotUpdater : public ComputeContext::ReorderListener {
+public:
+    explicit SlotUpdater(CommonParticles& particles) : particles(particles) {}
+    void execute() override {
+        particles.updateSlots();
+    }
+
+private:
+    CommonParticles& particles;
+};
+
+/** After all forces are on their way: what our kernels found is known long since, so that nothing is waited for in vain. */
+class CommonCalcFlashForceKernel::FlagCheck : public ComputeContext::ForcePostComputation {
+public:
+    explicit FlagCheck(CommonCalcFlashForceKernel& kernel) : kernel(kernel) {}
+    double computeForceAndEnergy(bool, bool, int) override {
+        if (kernel.unchecked && !kernel.checkFlags())
+            kernel.cc.setForcesValid(false);
+        return 0;
+    }
+
+private:
+    CommonCalcFlashForceKernel& kernel;
+};
+
+CommonCalcFlashForceKernel::CommonCalcFlashForceKernel(const std::string& name, const OpenMM::Platform& platform, ComputeContext& cc,
+                                                       const CommonPlatform& parts)
+    : ParticleFlashKernel(name, platform), platformName(platform.getName()), cc(cc), parts(parts) {}
+
+CommonCalcFlashForceKernel::~CommonCalcFlashForceKernel() {
+    // Arrays and kernels are released in their own Context.
+    ContextSelector selector(cc);
+    potentials.clear();
+    device.reset();
+    flags.reset();
+    deviceParticles.reset();
+}
+
+void CommonCalcFlashForceKernel::initializeEvaluator(const OpenMM::System& system, const FlashForce& force) {
+    if (cc.getNumContexts() > 1)
+        throw OpenMMException("FlashForce: a Context on several devices is not supported; give one DeviceIndex");
+    ContextSelector selector(cc);
+    deviceParticles = std::make_unique<CommonParticles>(cc, getSpec().lengthUnit, usesPeriodicBoundaryConditions());
+    flags = parts.makeFlags ? parts.makeFlags(cc) : std::make_unique<CommonFlags>(cc);
+    try {
+        options = CommonOptions::fromEnvironment();
+    }
+    catch (const std::invalid_argument& error) {
+        throw OpenMMException(std::string("FlashForce: ") + error.what());
+    }
+    options.compile.tableTolerance = force.getTableTolerance();
+    options.compile.halfWeights = force.getWeightPrecision() == FlashForce::Half;
+    options.tileProduct = parts.tileProduct;
+    options.tensorCores = parts.tensorCores;
+    device.reset(new CommonDevice{cc, *deviceParticles, *flags, options, flags->add(), flags->add()});
+    try {
+        if (std::holds_alternative<SchNetSpec>(getSpec().network))
+            potentials.push_back(std::make_unique<CommonSchNet>(*device, getSpec()));
+        else
+            potentials.push_back(std::make_unique<CommonAni>(*device, getSpec()));
+        if (getSpec().repulsion && usesPairPrior())
+            potentials.push_back(std::make_unique<CommonRepulsion>(*device, getSpec()));
+    }
+    catch (const std::invalid_argument& error) {
+        throw OpenMMException(std::string("FlashForce: ") + error.what());
+    }
+    flags->allocate();
+    cc.addReorderListener(new SlotUpdater(*deviceParticles));
+    cc.addPostComputation(new FlagCheck(*this));
+    info = new ForceInfo(*this);
+    cc.addForce(info);
+    for (const std::string& name : getDerivatives())
+        cc.addEnergyParameterDerivative(name);
+}
+
+void CommonCalcFlashForceKernel::setParticles() {
+    ContextSelector selector(cc);
+    deviceParticles->setParticles(particles, getIndices());
+    try {
+        for (const auto& potential : potentials)
+            potential->setParticles();
+    }
+    catch (const std::invalid_argument& error) {
+        throw OpenMMException(std::string("FlashForce: ") + error.what());
+    }
+}
+
+void CommonCalcFlashForceKernel::copyParametersToContext(ContextImpl& context, const FlashForce& force) {
+    ParticleFlashKernel::copyParametersToContext(context, force);
+    ContextSelector selector(cc);
+    cc.invalidateMolecules(info);
+}
+
+void CommonCalcFlashForceKernel::enqueue(ContextImpl& context, bool includeForces) {
+    requireParticles();
+    if (usesPeriodicBoundaryConditions())
+        deviceParticles->updateBox();
+    try {
+        for (const auto& potential : potentials)
+            potential->enqueueLists();
+    }
+    catch (const std::invalid_argument& error) {
+        throw OpenMMException(std::string("FlashForce: ") + error.what());
+    }
+    flags->enqueueRead();
+    unchecked = true;
+    const double forceScale = getScale(context) * getSpec().energyUnit / getSpec().lengthUnit;
+    for (const auto& potential : potentials)
+        potential->enqueue(includeForces, forceScale);
+}
+
+bool CommonCalcFlashForceKernel::checkFlags() {
+    unchecked = false;
+    flags->wait();
+    if ((*flags)[device->notFiniteFlag] > 0) {
+        const int i = deviceParticles->getOrder()[particles.size() - (*flags)[device->notFiniteFlag]];
+        flags->clear(device->notFiniteFlag);
+        rethrow(FlashEvaluationError("a coordinate is not finite", {i}, {getPositions()[i]}));
+    }
+    bool valid = true;
+    for (const auto& potential : potentials)
+        if (potential->grow())
+            valid = false;
+    if ((*flags)[device->coincidentFlag] > 0) {
+        const int i = deviceParticles->getOrder()[particles.size() - (*flags)[device->coincidentFlag]];
+        flags->clear(device->coincidentFlag);
+        reportCoincidence(i);
+    }
+    return valid;
+}
+
+std::vector<Vector3> CommonCalcFlashForceKernel::getPositions() const {
+    std::vector<Vec3> all;
+    cc.getContextImpl()->getPositions(all);
+    std::vector<Vector3> positions;
+    for (const int index : getIndices()) {
+        const Vec3 x = all[index] / getSpec().lengthUnit;
+        positions.push_back({x[0], x[1], x[2]});
+    }
+    return positions;
+}
+
+void CommonCalcFlashForceKernel::reportCoincidence(int i) {
+    const std::vector<Vector3> positions = getPositions();
+    int nearest = i;
+    double least = HUGE_VAL;
+    for (int j = 0; j < particles.size(); j++) {
+        if (j == i || particles.groups[j] != particles.groups[i])
+            continue;
+        Vec3 d(positions[j][0] - positions[i][0], positions[j][1] - positions[i][1], positions[j][2] - positions[i][2]);
+        if (usesPeriodicBoundaryConditions())
+            for (int k = 2; k >= 0; k--) {
+                const Vec3 vector = deviceParticles->getBox()[k] / getSpec().lengthUnit;
+                d -= vector * std::floor(d[k] / vector[k] + 0.5);
+            }
+        if (d.dot(d) < least) {
+            least = d.dot(d);
+            nearest = j;
+        }
+    }
+    const int first = std::min(i, nearest), second = std::max(i, nearest);
+    rethrow(FlashEvaluationError(usesPeriodicBoundaryConditions() ? "two particles (or their periodic images) are at the same position"
+                                                                  : "two particles are at the same position",
+                                 {first, second}, {positions[first], positions[second]}));
+}
+
+void CommonCalcFlashForceKernel::downloadEnergies() {
+    clearResults(false);
+    for (const auto& potential : potentials)
+        potential->downloadEnergies(results);
+}
+
+double CommonCalcFlashForceKernel::execute(ContextImpl& context, bool includeForces, bool includeEnergy) {
+    ContextSelector selector(cc);
+    enqueue(context, includeForces);
+    if (!includeEnergy && getDerivatives().empty())
+        return 0;
+    downloadEnergies();
+    const double energy = getEnergy();
+    addDerivatives(context, energy, cc.getEnergyParamDerivWorkspace());
+    return energy * getScale(context);
+}
+
+void CommonCalcFlashForceKernel::evaluateEnergies(ContextImpl& context) {
+    ContextSelector selector(cc);
+    do {
+        enqueue(context, false);
+    } while (!checkFlags());
+    downloadEnergies();
+}
+
+std::string CommonCalcFlashForceKernel::getCompilationReport() const {
+    ReportFields fields = {{"platform", "\"" + platformName + "\""}};
+    const std::string network = potentials[0]->getReport();
+    if (!network.empty())
+        fields.emplace_back("network", network);
+    return describeFields(fields);
+}
+
+} // namespace OpenMMFlash
