@@ -1,0 +1,66 @@
+// One step of a SchNet backward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another. From q = dE/dm
+// of a block (or of the neighbor embedding), all particles':
+//
+//   dE/dt_e += sum_c dG_c/dt (q_ic y_jc + q_jc y_ic)          for each pair's entry e of the rows, see CompiledModel.h for t
+//
+// and, if anything is in front of the block (previous >= 0),
+//
+//   gx_i += A^T sum_j q_j * G(r_ij),    qPrevious_i = B^T (act' * D^T gx_i)    or    K^T gx_i in front of which is the embedding
+//
+// In the last launch of an evaluation (addForces), dE/dt is complete: F_i = sum_e dE/dt dt/dr (x_j - x_i) / r goes to OpenMM's forces.
+// Fused: both sums over the pairs, dense layers, forces: one launch a block. Each pair is evaluated from both sides, so a row's owner
+// has all that it needs. Bytes a particle beside the pairs': 12 H + 4 F. Local memory: 2 LOCAL_REALS. No atomics but the forces'.
+
+/** Forces on the rows. Begins after a barrier, ends with one. */
+DEVICE void addRowForces(LOCAL_ARG real* scratch, int begin, int rows, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const real4* RESTRICT deltas,
+                         GLOBAL const real* dEdt, GLOBAL const int* RESTRICT slots, GLOBAL mm_ulong* RESTRICT forceBuffers, real forceScale) {
+    const int lane = LOCAL_ID%32, warp = LOCAL_ID/32;
+    for (int round = 0; 4*round < rows; round++) {
+        const int row = 4*round+warp, i = begin+row;
+        const int count = (row < rows ? counts[i] : 0);
+        real x = 0, y = 0, z = 0;
+        for (int k = lane; k < count; k += 32) {
+            const real4 delta = deltas[i*capacity+k];
+            const real scale = dEdt[i*capacity+k]*gridSlope(delta.w)/delta.w;
+            x -= scale*delta.x;
+            y -= scale*delta.y;
+            z -= scale*delta.z;
+        }
+        scratch[3*LOCAL_ID] = x;
+        scratch[3*LOCAL_ID+1] = y;
+        scratch[3*LOCAL_ID+2] = z;
+        SYNC_THREADS;
+        if (lane == 0 && row < rows) {
+            for (int other = 1; other < 32; other++) {
+                x += scratch[3*(LOCAL_ID+other)];
+                y += scratch[3*(LOCAL_ID+other)+1];
+                z += scratch[3*(LOCAL_ID+other)+2];
+            }
+            addForce(forceBuffers, slots[i], forceScale, x, y, z);
+        }
+        SYNC_THREADS;
+    }
+}
+
+KERNEL void schnetBackward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int expansion, GLOBAL const real* RESTRICT y, int yByType, GLOBAL const real* RESTRICT q, GLOBAL real* dEdt, int isFirst,
+                           DENSE_LAYERS, int block, int previous, int previousIsEmbedding, GLOBAL const real* RESTRICT derivatives, GLOBAL real* gx,
+                           GLOBAL real* RESTRICT qPrevious, int qWidth, int addForces, GLOBAL const real4* RESTRICT deltas, GLOBAL const int* RESTRICT slots,
+                           GLOBAL mm_ulong* RESTRICT forceBuffers, real forceScale) {
+    LOCAL real first[LOCAL_REALS], second[LOCAL_REALS];
+    for (int tile = GROUP_ID; tile*ROWS < NUM_PARTICLES; tile += NUM_GROUPS) {
+        const int begin = tile*ROWS, rows = min(ROWS, NUM_PARTICLES-begin);
+        passMessagesBack(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType, q, dEdt, isFirst, previous >= 0);
+#ifdef IS_BLOCK
+        if (previous >= 0) {
+            loadRows(second, gx, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH, 0, types);
+            SYNC_THREADS;
+            DENSE(second, true, first, block+LAYER_A_BACK);
+            SYNC_THREADS;
+            storeRows(gx, second, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH);
+            backToMessage(second, first, begin, rows, PASS_DENSE_LAYERS, previous, previousIsEmbedding, derivatives, qPrevious, qWidth);
+        }
+#endif
+        if (addForces)
+            addRowForces(second, begin, rows, capacity, counts, deltas, dEdt, slots, forceBuffers, forceScale);
+    }
+}

@@ -1,0 +1,271 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
+// SchNet on the common-compute platform, beyond what every platform's tests do: all widths, both forms of the filters, every number
+// of rows in a tile, half weights, and the same bits in every run, in the three precisions. The witness is the Reference platform.
+// FLASH_TEST_PLUGINS names the plugins, FLASH_TEST_PLATFORM the platform (OpenCL unless it is set).
+#include "Assertions.h"
+#include "ModelWriter.h"
+#include "OpenMM.h"
+#include "RandomModels.h"
+#include "openmmflash/FlashForce.h"
+#include <cstdlib>
+#include <map>
+#include <memory>
+
+using namespace OpenMM;
+using namespace OpenMMFlash;
+using namespace OpenMMFlashTests;
+
+namespace {
+
+struct Precision {
+    const char* name;
+    double energy; ///< allowed, relative to the magnitude of the particles' energies
+    double force;  ///< of the RMS force
+    double tables; ///< tolerance of the tables: so fine that what is compared is the platform's arithmetic
+};
+const Precision single = {"single", 2e-6, 2e-5, 2e-7}, mixed = {"mixed", 1e-6, 1e-5, 2e-7}, twice = {"double", 1e-9, 1e-9, 1e-10};
+const Precision precisions[] = {single, mixed, twice};
+
+std::string getPlatformName() {
+    const char* name = std::getenv("FLASH_TEST_PLATFORM");
+    return name == nullptr ? "OpenCL" : name;
+}
+
+/** Environment variables, for as long as this lives. */
+class Settings {
+public:
+    explicit Settings(const std::map<std::string, std::string>& values) : values(values) {
+        for (const auto& [name, value] : values)
+            setenv(name.c_str(), value.c_str(), 1);
+    }
+    ~Settings() {
+        for (const auto& [name, value] : values)
+            unsetenv(name.c_str());
+    }
+
+private:
+    const std::map<std::string, std::string> values;
+};
+
+/** Groups of particles on random places. */
+struct Case {
+    ModelSpec model;
+    Configuration configuration;
+    std::vector<int> groups;
+    bool half = false;
+
+    Case(const ModelSpec& model, const std::vector<int>& groupSizes, double boxSize = 0, double size = 6) : model(model) {
+        int seed = 17;
+        for (size_t group = 0; group < groupSizes.size(); group++) {
+            const auto box = boxSize > 0 ? std::optional<BoxVectors>(makeTriclinicBox(boxSize)) : std::nullopt;
+            const Configuration part = makeConfiguration(seed++, model, groupSizes[group], size, box, 0.8);
+            configuration.box = part.box;
+            configuration.types.insert(configuration.types.end(), part.types.begin(), part.types.end());
+            configuration.positions.insert(configuration.positions.end(), part.positions.begin(), part.positions.end());
+            groups.insert(groups.end(), groupSizes[group], static_cast<int>(group));
+        }
+    }
+};
+
+/** One Context on a case. */
+struct Run {
+    System system;
+    FlashForce* force;
+    VerletIntegrator integrator{0.001};
+    std::unique_ptr<Context> context;
+
+    Run(const Case& test, const std::string& platform, const Precision& precision) {
+        const double unit = test.model.lengthUnit;
+        force = new FlashForce(FlashModel::fromBytes(writeModel(test.model, "test")));
+        system.addForce(force);
+        force->setTableTolerance(precision.tables);
+        force->setWeightPrecision(test.half ? FlashForce::Half : FlashForce::Single);
+        if (test.configuration.box) {
+            force->setUsesPeriodicBoundaryConditions(true);
+            Vec3 vectors[3];
+            for (int k = 0; k < 3; k++)
+                vectors[k] = toVec3((*test.configuration.box)[k]) * unit;
+            system.setDefaultPeriodicBoxVectors(vectors[0], vectors[1], vectors[2]);
+        }
+        std::vector<Vec3> positions;
+        for (size_t i = 0; i < test.groups.size(); i++) {
+            system.addParticle(12.0);
+            force->addParticle(static_cast<int>(i), test.configuration.types[i], test.groups[i]);
+            positions.push_back(toVec3(test.configuration.positions[i]) * unit);
+        }
+        std::map<std::string, std::string> properties;
+        if (platform != "Reference")
+            properties["Precision"] = precision.name;
+        context = std::make_unique<Context>(system, integrator, Platform::getPlatform(platform), properties);
+        context->setPositions(positions);
+    }
+    static Vec3 toVec3(const Position& x) {
+        return Vec3(x[0], x[1], x[2]);
+    }
+    State evaluate() {
+        return context->getState(State::Energy | State::Forces);
+    }
+};
+
+void compare(const std::string& name, const Case& test, const Precision& precision, double factor = 1) {
+    try {
+        Run reference(test, "Reference", precision), run(test, getPlatformName(), precision);
+        const State expected = reference.evaluate(), found = run.evaluate();
+        double magnitude = 0;
+        for (const double energy : reference.force->getParticleEnergies(*reference.context))
+            magnitude += std::fabs(energy);
+        if (std::getenv("FLASH_TEST_VERBOSE")) {
+            double worst = 0;
+            for (size_t i = 0; i < expected.getForces().size(); i++)
+                for (int k = 0; k < 3; k++)
+                    worst = std::max(worst, std::fabs(expected.getForces()[i][k] - found.getForces()[i][k]));
+            std::cout << "  " << precision.name << " " << name << ": energy "
+                      << std::fabs(expected.getPotentialEnergy() - found.getPotentialEnergy()) / magnitude << ", force " << worst / getRms(expected.getForces())
+                      << std::endl;
+        }
+        CHECK_CLOSE(expected.getPotentialEnergy(), found.getPotentialEnergy(), 0, factor * precision.energy * magnitude);
+        CHECK_CLOSE_TO_RMS(expected.getForces(), found.getForces(), factor * precision.force, 0);
+        // Energies alone are computed by the same sums.
+        CHECK_EQUAL(found.getPotentialEnergy(), run.context->getState(State::Energy).getPotentialEnergy());
+    }
+    catch (const std::exception& error) {
+        throw std::runtime_error(std::string(precision.name) + ", " + name + ": " + error.what());
+    }
+}
+
+std::vector<NamedModel> makeSchNets() {
+    std::vector<NamedModel> models;
+    for (const NamedModel& model : makeRandomModels())
+        if (std::holds_alternative<SchNetSpec>(model.spec.network) && !model.spec.repulsion)
+            models.push_back(model);
+    return models;
+}
+
+void testDialects() {
+    for (const NamedModel& model : makeSchNets())
+        for (const Precision& precision : precisions) {
+            compare(model.name, Case(model.spec, {20}), precision);
+            compare(model.name + ", groups", Case(model.spec, {1, 7, 2, 20}), precision);
+            compare(model.name + ", box", Case(model.spec, {24}, 11), precision);
+        }
+}
+
+void testWidths() {
+    const std::pair<int, int> widths[] = {{1, 1}, {2, 33}, {33, 2}, {8, 8}, {9, 16}, {16, 17}, {64, 96}, {130, 40}, {40, 130}, {128, 128}, {70, 300}};
+    for (const auto& [hidden, filters] : widths) {
+        SchNetOptions options;
+        options.hidden = hidden;
+        options.filters = filters;
+        options.numBlocks = 3;
+        for (const Precision& precision : precisions)
+            compare("H = " + std::to_string(hidden) + ", F = " + std::to_string(filters), Case(makeSchNet(5 + hidden, options), {19}), precision);
+        options.neighborEmbedding = true;
+        options.numBlocks = 1;
+        compare("neighbor embedding, H = " + std::to_string(hidden) + ", F = " + std::to_string(filters), Case(makeSchNet(6 + hidden, options), {19}), single);
+    }
+}
+
+void testReadouts() {
+    SchNetOptions options;
+    for (const std::vector<int>& widths : {std::vector<int>{}, {3}, {40, 1, 25}, {7, 6, 5, 4, 3, 2}}) {
+        ModelSpec model = makeSchNet(77, options);
+        Random random(3);
+        std::vector<Linear>& readout = std::get<SchNetSpec>(model.network).members[0].readout;
+        readout.clear();
+        int inputs = options.hidden;
+        for (const int width : widths) {
+            readout.push_back(makeLinear(random, width, inputs));
+            inputs = width;
+        }
+        readout.push_back(makeLinear(random, 1, inputs));
+        for (const Precision& precision : precisions)
+            compare(std::to_string(readout.size()) + " layers of the readout", Case(model, {19}), precision);
+    }
+}
+
+void testRowsOfATile() {
+    SchNetOptions options;
+    options.numBlocks = 2;
+    for (const int width : {5, 12, 40}) {
+        options.hidden = options.filters = width;
+        const Case test(makeSchNet(9, options), {37, 3});
+        for (const int rows : {1, 2, 4, 8, 16}) {
+            const Settings settings({{"OPENMMFLASH_DEVICE_ROWS", std::to_string(rows)}});
+            for (const Precision& precision : {single, twice})
+                compare(std::to_string(width) + " channels, " + std::to_string(rows) + " rows", test, precision);
+        }
+    }
+}
+
+void testHalfWeights() {
+    for (const NamedModel& model : makeSchNets())
+        for (const Precision& precision : precisions) {
+            // The Reference platform rounds nothing: weights that are halves already show that none is rounded once more, or misread.
+            Case test(model.spec, {20});
+            for (SchNetMember& member : std::get<SchNetSpec>(test.model.network).members) {
+                std::vector<Linear*> layers;
+                for (SchNetBlock& block : member.blocks)
+                    layers.insert(layers.end(), {&block.input, &block.output0, &block.output1});
+                for (Linear& layer : member.readout)
+                    layers.push_back(&layer);
+                if (member.neighborEmbedding)
+                    layers.push_back(&member.neighborEmbedding->combine);
+                for (Linear* layer : layers)
+                    for (double& weight : layer->weight)
+                        weight = std::round(weight * 512) / 512;
+            }
+            test.half = true;
+            compare(model.name + ", half weights", test, precision);
+        }
+}
+
+void testSameBits() {
+    SchNetOptions options;
+    options.hidden = options.filters = 40;
+    options.numMembers = 2;
+    options.neighborEmbedding = true;
+    const Case test(makeSchNet(21, options), {30, 60}, 9);
+    for (const Precision& precision : precisions) {
+        Run first(test, getPlatformName(), precision);
+        const State expected = first.evaluate();
+        for (int run = 0; run < 20; run++) {
+            // Some in the same Context, some in new ones.
+            Run other(test, getPlatformName(), precision);
+            const State again = run % 4 == 0 ? other.evaluate() : first.evaluate();
+            CHECK_EQUAL(expected.getPotentialEnergy(), again.getPotentialEnergy());
+            for (size_t i = 0; i < test.groups.size(); i++)
+                CHECK(expected.getForces()[i] == again.getForces()[i]);
+        }
+    }
+}
+
+void testReport() {
+    SchNetOptions options;
+    Case test(makeSchNet(4, options), {2});
+    test.configuration.positions[0] = {0, 0, 0};
+    test.configuration.positions[1] = {1e-4, 0, 0};
+    Run run(test, getPlatformName(), single);
+    run.evaluate();
+    const std::string report = run.force->getCompilationReport(*run.context);
+    CHECK(report.find("\"pairsBelowFirstKnot\": 1") != std::string::npos || report.find("\"pairsBelowFirstKnot\":1") != std::string::npos);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (const char* plugins = std::getenv("FLASH_TEST_PLUGINS")) { // paths with colons between them
+        std::istringstream paths(plugins);
+        for (std::string path; std::getline(paths, path, ':');)
+            Platform::loadPluginLibrary(path);
+    }
+    return runTests(argc, argv,
+                    {{"dialects", testDialects},
+                     {"widths", testWidths},
+                     {"readouts", testReadouts},
+                     {"rows of a tile", testRowsOfATile},
+                     {"half weights", testHalfWeights},
+                     {"same bits", testSameBits},
+                     {"report", testReport}});
+}
