@@ -1,6 +1,7 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 #include "CpuAniDescriptor.h"
+#include "kernels/Coincidence.h"
 #include <algorithm>
 #include <cmath>
 
@@ -10,12 +11,6 @@ namespace {
 
 /** Keeps theta = arccos(0.95 cos) differentiable for collinear atoms. Part of the model: it was trained so. */
 constexpr double CosineFactor = 0.95;
-/** Particles closer than this fraction of the cutoff are at the same position. */
-constexpr double CoincidenceFraction = 1e-9;
-
-int roundUp(int n, int multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
 
 /** Gaussians exp(-eta (r - shift)^2) for each eta and shift. */
 struct Gaussians {

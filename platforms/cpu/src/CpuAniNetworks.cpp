@@ -14,10 +14,6 @@ constexpr int WantedTasks = 64;
 /** Tiles of so many atoms wait for weights: they read those of the forward pass again, from the cache, instead of transposed ones from memory. */
 constexpr int FewAtoms = 12;
 
-int roundUp(int n, int multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 /** The first layer for the rows of the AEV kernels. */
 Linear arrangeColumns(const Linear& layer, const std::vector<int>& columns) {
     Linear arranged;

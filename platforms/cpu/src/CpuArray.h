@@ -11,6 +11,11 @@
 
 namespace OpenMMFlash {
 
+/** The next multiple of a positive number, n itself if it is one. */
+template <class T> constexpr T roundUp(T n, T multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
 /** Plain numbers on whole cache lines. Memory is kept when the array shrinks; new elements are zero the first time. */
 template <class T> class CpuArray {
 public:

@@ -10,10 +10,6 @@ namespace OpenMMFlash {
 
 namespace {
 
-size_t roundUp(size_t n, size_t multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 void checkSizes(const Linear& layer) {
     const size_t inputs = static_cast<size_t>(std::max(layer.inputs, 0)), outputs = static_cast<size_t>(std::max(layer.outputs, 0));
     if (inputs > 0 && outputs > 0 && layer.weight.size() == inputs * outputs && layer.bias.size() == outputs)

@@ -1,6 +1,7 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 #include "CpuRepulsion.h"
+#include "kernels/Coincidence.h"
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -10,7 +11,6 @@ namespace OpenMMFlash {
 
 namespace {
 
-constexpr double CoincidenceFraction = 1e-9;
 constexpr size_t VectorSize = 8; ///< doubles in the widest vector
 
 } // namespace

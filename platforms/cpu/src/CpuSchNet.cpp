@@ -4,6 +4,7 @@
 // What is prepared: the model's tables and weights in the kernels' layouts, groups, tiles and memory. CpuSchNetEvaluation.cpp
 // holds the evaluation.
 #include "CpuSchNet.h"
+#include "kernels/Coincidence.h"
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -12,13 +13,6 @@
 namespace OpenMMFlash {
 
 namespace {
-
-int roundUp(int n, int multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
-/** Particles closer than this fraction of the cutoff are at the same position. */
-constexpr double CoincidenceFraction = 1e-9;
 
 /** Columns begin to end - 1 of a layer, without its bias. */
 Linear takeColumns(const Linear& layer, int begin, int end) {

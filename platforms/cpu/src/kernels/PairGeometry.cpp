@@ -10,15 +10,13 @@
 // GCC's own AVX-512 gathers and square roots begin from a register that they call undefined.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
+#include "Coincidence.h"
 #include "Simd.h"
 
 namespace OpenMMFlash {
 namespace FLASH_ISA {
 
 namespace {
-
-/** Closer than this fraction of the cutoff, two particles are at the same position. */
-constexpr double CoincidenceFraction = 1e-9;
 
 /** A bit for each element: whether the mask is set there. */
 FLASH_INLINE unsigned getBits(Longs mask) {
@@ -193,13 +191,6 @@ FLASH_INLINE void addRow(int begin, int end, int row, const PairEntries& entries
     }
 }
 
-FLASH_INLINE double sumElements(Doubles x) {
-    double total = x[0];
-    for (int k = 1; k < DoubleWidth; k++)
-        total += x[k];
-    return total;
-}
-
 void addGradient(const PairRows* rows, int numRows, const PairEntries& entries, const PairPositions& positions, const PairGrid& grid, const float* const* dEdt,
                  int numSlots, const GeometryScratch& scratch, double* const* gradient) {
     for (int index = 0; index < numRows; index++) {
@@ -221,9 +212,9 @@ void addGradient(const PairRows* rows, int numRows, const PairEntries& entries, 
         }
         const Displacement* sums[2] = {&sumA, &sumB};
         for (int l = 0; l < 2; l++) {
-            gradient[0][r.row + l] -= sumElements(sums[l]->x);
-            gradient[1][r.row + l] -= sumElements(sums[l]->y);
-            gradient[2][r.row + l] -= sumElements(sums[l]->z);
+            gradient[0][r.row + l] -= sum(sums[l]->x);
+            gradient[1][r.row + l] -= sum(sums[l]->y);
+            gradient[2][r.row + l] -= sum(sums[l]->z);
         }
     }
 }

@@ -10,14 +10,13 @@
 // GCC's own AVX-512 gathers and square roots begin from a register that they call undefined.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
+#include "Coincidence.h"
 #include "Simd.h"
 
 namespace OpenMMFlash {
 namespace FLASH_ISA {
 
 namespace {
-
-constexpr double CoincidenceFraction = 1e-9;
 
 /** r^-exponent from r^-2. */
 FLASH_INLINE Doubles power(Doubles inverse2, int exponent) {
@@ -34,14 +33,8 @@ struct Sums {
     Doubles energy, x, y, z;
 };
 
-FLASH_INLINE double sumElements(Doubles x) {
-    double total = x[0];
-    for (int k = 1; k < DoubleWidth; k++)
-        total += x[k];
-    return total;
-}
 FLASH_INLINE RepulsionRow finish(const Sums& sums) {
-    return {0.5 * sumElements(sums.energy), {sumElements(sums.x), sumElements(sums.y), sumElements(sums.z)}};
+    return {0.5 * sum(sums.energy), {sum(sums.x), sum(sums.y), sum(sums.z)}};
 }
 
 FLASH_INLINE Longs lanes() {

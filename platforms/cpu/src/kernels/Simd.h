@@ -165,6 +165,12 @@ FLASH_INLINE float sum(Floats x) {
 #endif
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
+FLASH_INLINE double sum(Doubles x) {
+    double total = x[0];
+    for (int k = 1; k < DoubleWidth; k++)
+        total += x[k];
+    return total;
+}
 
 /** Elements p[index[k]]. */
 FLASH_INLINE Doubles gather(const double* p, HalfInts index) {
