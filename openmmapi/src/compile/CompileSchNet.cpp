@@ -119,8 +119,10 @@ public:
         int worst = static_cast<int>(std::max_element(needs.begin(), needs.end()) - needs.begin());
         int size = std::min(limit, findSize(0.95 * getNeed()));
         while (!isCertified(worst, size)) {
-            if (size == limit)
+            if (size == limit) {
+                made.clear();
                 return std::nullopt;
+            }
             size = std::min(limit, std::max(size + 1, findSize(0.95 * getNeed(worst, size))));
         }
         while (size > 0 && isCertified(worst, size - 1))
@@ -128,9 +130,10 @@ public:
         for (int function = 0; function < functions.getNumFunctions();) {
             if (isCertified(function, size))
                 function++;
-            else if (size == limit)
-                return std::nullopt;
             else {
+                made.clear(); // of all functions' tables, one size at a time is kept
+                if (size == limit)
+                    return std::nullopt;
                 size++;
                 function = 0;
             }
@@ -143,8 +146,10 @@ public:
     /** The tolerance that the largest tables meet. */
     double getSmallestTolerance() {
         double smallest = 0;
-        for (int function = 0; function < functions.getNumFunctions(); function++)
+        for (int function = 0; function < functions.getNumFunctions(); function++) {
             smallest = std::fmax(smallest, getGrid(last) ? getMetTolerance(get(function, last)) : HUGE_VAL);
+            made.clear();
+        }
         return smallest;
     }
 
