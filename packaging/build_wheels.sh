@@ -37,7 +37,7 @@ for name in "$@"; do
     echo "==> building $name"
     rm -rf "$work/wheel"
     "$python" -m pip wheel -q --disable-pip-version-check --no-deps --config-settings=build-dir="$work/build-$name" --wheel-dir "$work/wheel" "$source"
-    tagged "$work"/wheel/*.whl
+    [ "$name" = main ] || tagged "$work"/wheel/*.whl
     rm -f "$folder"/$pattern.whl
     mv "$work"/wheel/*.whl "$folder/"
     ls "$folder"/$pattern.whl
