@@ -158,7 +158,7 @@ bool CommonCalcFlashForceKernel::checkFlags() {
     unchecked = false;
     flags->wait();
     if ((*flags)[device->notFiniteFlag] > 0) {
-        const int i = deviceParticles->getOrder()[particles.size() - (*flags)[device->notFiniteFlag]];
+        const int i = deviceParticles->getOrder()[CommonDevice::FlagBase - (*flags)[device->notFiniteFlag]];
         flags->clear(device->notFiniteFlag);
         rethrow(FlashEvaluationError("a coordinate is not finite", {i}, {getPositions()[i]}));
     }
@@ -167,7 +167,7 @@ bool CommonCalcFlashForceKernel::checkFlags() {
         if (potential->grow())
             valid = false;
     if ((*flags)[device->coincidentFlag] > 0) {
-        const int i = deviceParticles->getOrder()[particles.size() - (*flags)[device->coincidentFlag]];
+        const int i = deviceParticles->getOrder()[CommonDevice::FlagBase - (*flags)[device->coincidentFlag]];
         flags->clear(device->coincidentFlag);
         reportCoincidence(i);
     }

@@ -16,7 +16,7 @@ using OpenMM::Vec3;
 namespace {
 
 constexpr int Team = 32, Teams = 4;  // as in kernels/neighborList.cc and kernels/candidates.cc
-constexpr int CapacityArgument = 10; // of findPairs()
+constexpr int CandidateCapacityArgument = 8, CapacityArgument = 11; // of findPairs()
 constexpr int StartThreads = 128;    // of startCells()
 /** Particles closer than this fraction of the cutoff are at the same position. */
 constexpr double CoincidenceFraction = 1e-9;
@@ -93,6 +93,7 @@ OpenMM::ComputeKernel CommonNeighborList::makeKernel(bool candidates) {
     if (candidates)
         defines["USE_CANDIDATES"] = "1";
     OpenMM::ComputeKernel kernel = device.compile(options.hook.functions + CommonFlashKernelSources::neighborList, defines)->createKernel("findPairs");
+    kernel->addArg(device.particles.getSize());
     kernel->addArg(cc.getPosq());
     kernel->addArg(cc.getUseMixedPrecision() ? cc.getPosqCorrection() : cc.getPosq());
     kernel->addArg(device.particles.slots);
@@ -154,7 +155,6 @@ void CommonNeighborList::makeCells() {
     setCandidateCapacity(options.initialCapacity > 0 ? options.initialCapacity : 96);
     const double cutoff = options.cutoff * device.particles.getLengthUnit(), range = getReach() * cutoff;
     std::map<std::string, std::string> defines;
-    defines["NUM_BUCKETS"] = cc.intToString(numBuckets);
     defines["START_THREADS"] = cc.intToString(StartThreads);
     defines["INVERSE_CELL"] = cc.doubleToString(1 / range, true);
     defines["RANGE_SQUARED"] = cc.doubleToString(range * range, true);
@@ -167,11 +167,14 @@ void CommonNeighborList::makeCells() {
         kernel->addArg(device.particles.slots);
     };
     cells.check = program->createKernel("checkMoves");
+    cells.check->addArg(n);
     addPositions(cells.check);
     cells.check->addArg(cells.references);
     cells.check->addArg(1);
     cells.check->addArg(cells.stale);
     cells.count = program->createKernel("countCells");
+    cells.count->addArg(n);
+    cells.count->addArg(numBuckets);
     addPositions(cells.count);
     cells.count->addArg(device.particles.ranges);
     cells.count->addArg(device.particles.boxVectors);
@@ -181,10 +184,12 @@ void CommonNeighborList::makeCells() {
     cells.count->addArg(cells.places);
     cells.count->addArg(cells.bucketCounts);
     cells.start = program->createKernel("startCells");
+    cells.start->addArg(numBuckets);
     cells.start->addArg(cells.stale);
     cells.start->addArg(cells.bucketCounts);
     cells.start->addArg(cells.bucketStarts);
     cells.sort = program->createKernel("sortCells");
+    cells.sort->addArg(n);
     addPositions(cells.sort);
     cells.sort->addArg(cells.stale);
     cells.sort->addArg(cells.places);
@@ -193,6 +198,8 @@ void CommonNeighborList::makeCells() {
     cells.sort->addArg(cells.sorted);
     cells.sort->addArg(cells.references);
     cells.find = program->createKernel("findCandidates");
+    cells.find->addArg(n);
+    cells.find->addArg(numBuckets);
     cells.find->addArg(device.particles.ranges);
     cells.find->addArg(device.particles.boxVectors);
     for (const int count : cells.counts)
@@ -214,13 +221,13 @@ void CommonNeighborList::enqueueCells() {
     if (!cells.findPairs)
         makeCells();
     const int n = device.particles.getSize(), rowThreads = (n + Teams - 1) / Teams * Teams * Team;
-    cells.check->setArg(4, cells.renew ? 1 : 0);
+    cells.check->setArg(5, cells.renew ? 1 : 0);
     for (int k = 0; k < 3; k++) {
-        cells.count->setArg(5 + k, cells.counts[k]);
-        cells.find->setArg(2 + k, cells.counts[k]);
+        cells.count->setArg(7 + k, cells.counts[k]);
+        cells.find->setArg(4 + k, cells.counts[k]);
     }
-    cells.find->setArg(10, cells.capacity);
-    cells.findPairs->setArg(7, cells.capacity);
+    cells.find->setArg(12, cells.capacity);
+    cells.findPairs->setArg(CandidateCapacityArgument, cells.capacity);
     cells.findPairs->setArg(CapacityArgument, capacity);
     cells.check->execute(n);
     cells.count->execute(n);

@@ -50,6 +50,7 @@ CommonNeighborList::Options CommonOptions::getListOptions(double cutoff) const {
 OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map<std::string, std::string> defines) const {
     for (const auto& [name, value] : particles.getDefines())
         defines.emplace(name, value);
+    defines.emplace("FLAG_BASE", cc.intToString(FlagBase));
     return cc.compileProgram(CommonFlashKernelSources::flash + source, defines);
 }
 

@@ -43,7 +43,8 @@ struct CommonDevice {
     CommonParticles& particles;
     CommonFlags& flags;
     const CommonOptions& options;
-    int coincidentFlag, notFiniteFlag; ///< raised to NUM_PARTICLES - i where particle i is at the place of another one, or nowhere
+    int coincidentFlag, notFiniteFlag; ///< raised to FLAG_BASE - i where particle i is at the place of another one, or nowhere
+    static constexpr int FlagBase = 1 << 30;
     /** Defines and device functions that every program begins with (kernels/flash.cc). */
     OpenMM::ComputeProgram compile(const std::string& source, std::map<std::string, std::string> defines = {}) const;
 };

@@ -45,6 +45,7 @@ void CommonRepulsion::setParticles() {
         defines["SWITCH_SCALE"] = cc.doubleToString(10 / repulsion.cutoff);
     }
     kernel = device.compile(CommonFlashKernelSources::repulsion, defines)->createKernel("computeRepulsion");
+    kernel->addArg(n);
     kernel->addArg(cc.getPosq());
     kernel->addArg(cc.getUseMixedPrecision() ? cc.getPosqCorrection() : cc.getPosq());
     kernel->addArg(device.particles.slots);
@@ -55,10 +56,10 @@ void CommonRepulsion::setParticles() {
     kernel->addArg(list ? list->counts : device.particles.slots);
     kernel->addArg(list ? list->senders : device.particles.slots);
     kernel->addArg(list ? list->deltas : cc.getPosq());
-    capacityArgument = 10;
+    capacityArgument = 11;
     kernel->addArg(0);
     kernel->addArg(sigmas);
-    forceArgument = 12;
+    forceArgument = 13;
     kernel->addArg(0);
     kernel->addArg();
     kernel->addArg(energies);

@@ -28,15 +28,16 @@ DEVICE int3 findCell(mixed4 x, int3 numCells, GLOBAL const mixed4* RESTRICT box)
 #endif
 }
 
-DEVICE int findBucket(int3 cell, int group) {
+/** numBuckets: a power of two. */
+DEVICE int findBucket(int3 cell, int group, int numBuckets) {
     unsigned int hash = (unsigned int) cell.x * 73856093u ^ (unsigned int) cell.y * 19349663u ^ (unsigned int) cell.z * 83492791u ^ (unsigned int) group * 2654435761u;
     hash ^= hash >> 15;
-    return (int) (hash & (NUM_BUCKETS - 1));
+    return (int) (hash & (numBuckets - 1));
 }
 
-KERNEL void checkMoves(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
+KERNEL void checkMoves(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
                        GLOBAL const mixed4* RESTRICT references, int renew, GLOBAL int* RESTRICT stale) {
-    for (int p = GLOBAL_ID; p < NUM_PARTICLES; p += GLOBAL_SIZE) {
+    for (int p = GLOBAL_ID; p < numParticles; p += GLOBAL_SIZE) {
         const mixed4 x = loadPosition(posq, posqCorrection, slots[p]), old = references[p];
         const mixed dx = x.x - old.x, dy = x.y - old.y, dz = x.z - old.z;
         if (renew || !(dx * dx + dy * dy + dz * dz < HALF_SKIN_SQUARED))
@@ -44,25 +45,25 @@ KERNEL void checkMoves(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RE
     }
 }
 
-KERNEL void countCells(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
+KERNEL void countCells(int numParticles, int numBuckets, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
                        GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box, int numCellsX, int numCellsY, int numCellsZ,
                        GLOBAL const int* RESTRICT stale, GLOBAL int4* RESTRICT cells, GLOBAL int* RESTRICT bucketCounts) {
     if (stale[0] == 0)
         return;
-    for (int p = GLOBAL_ID; p < NUM_PARTICLES; p += GLOBAL_SIZE) {
+    for (int p = GLOBAL_ID; p < numParticles; p += GLOBAL_SIZE) {
         const int3 cell = findCell(loadPosition(posq, posqCorrection, slots[p]), make_int3(numCellsX, numCellsY, numCellsZ), box);
-        const int bucket = findBucket(cell, ranges[p].x);
+        const int bucket = findBucket(cell, ranges[p].x, numBuckets);
         cells[p] = make_int4(cell.x, cell.y, cell.z, bucket);
         ATOMIC_ADD(&bucketCounts[bucket], 1);
     }
 }
 
 /** One work-group of START_THREADS threads. */
-KERNEL void startCells(GLOBAL const int* RESTRICT stale, GLOBAL const int* RESTRICT bucketCounts, GLOBAL int* RESTRICT bucketStarts) {
+KERNEL void startCells(int numBuckets, GLOBAL const int* RESTRICT stale, GLOBAL const int* RESTRICT bucketCounts, GLOBAL int* RESTRICT bucketStarts) {
     LOCAL int sums[START_THREADS];
     if (stale[0] == 0 || GROUP_ID > 0)
         return;
-    const int share = NUM_BUCKETS / START_THREADS, first = LOCAL_ID * share;
+    const int share = numBuckets / START_THREADS, first = LOCAL_ID * share;
     int sum = 0;
     for (int k = first; k < first + share; k++)
         sum += bucketCounts[k];
@@ -76,23 +77,23 @@ KERNEL void startCells(GLOBAL const int* RESTRICT stale, GLOBAL const int* RESTR
         start += bucketCounts[k];
     }
     if (LOCAL_ID == START_THREADS - 1)
-        bucketStarts[NUM_BUCKETS] = start;
+        bucketStarts[numBuckets] = start;
 }
 
 /** The counts go back to zero. */
-KERNEL void sortCells(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
+KERNEL void sortCells(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
                       GLOBAL const int* RESTRICT stale, GLOBAL const int4* RESTRICT cells, GLOBAL int* RESTRICT bucketCounts,
                       GLOBAL const int* RESTRICT bucketStarts, GLOBAL int* RESTRICT sorted, GLOBAL mixed4* RESTRICT references) {
     if (stale[0] == 0)
         return;
-    for (int p = GLOBAL_ID; p < NUM_PARTICLES; p += GLOBAL_SIZE) {
+    for (int p = GLOBAL_ID; p < numParticles; p += GLOBAL_SIZE) {
         const int bucket = cells[p].w;
         sorted[bucketStarts[bucket] + ATOMIC_ADD(&bucketCounts[bucket], -1) - 1] = p;
         references[p] = loadPosition(posq, posqCorrection, slots[p]);
     }
 }
 
-KERNEL void findCandidates(GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box, int numCellsX, int numCellsY, int numCellsZ,
+KERNEL void findCandidates(int numParticles, int numBuckets, GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box, int numCellsX, int numCellsY, int numCellsZ,
                            GLOBAL const int* RESTRICT stale, GLOBAL const int4* RESTRICT cells, GLOBAL const int* RESTRICT bucketStarts,
                            GLOBAL const int* RESTRICT sorted, GLOBAL const mixed4* RESTRICT references, int capacity, GLOBAL int* RESTRICT unordered,
                            GLOBAL int* RESTRICT candidates, GLOBAL int* RESTRICT candidateCounts, GLOBAL int* RESTRICT flags) {
@@ -100,9 +101,9 @@ KERNEL void findCandidates(GLOBAL const int2* RESTRICT ranges, GLOBAL const mixe
     if (stale[0] == 0)
         return;
     const int team = LOCAL_ID / TEAM, rank = LOCAL_ID % TEAM;
-    for (int block = GROUP_ID; block * TEAMS < NUM_PARTICLES; block += NUM_GROUPS) {
+    for (int block = GROUP_ID; block * TEAMS < numParticles; block += NUM_GROUPS) {
         const int i = block * TEAMS + team, row = i * capacity;
-        const bool active = (i < NUM_PARTICLES && rank < 27);
+        const bool active = (i < numParticles && rank < 27);
         int3 cell = make_int3(0, 0, 0);
         mixed4 xi = make_mixed4(0, 0, 0, 0);
         int group = 0, bucket = 0;
@@ -116,7 +117,7 @@ KERNEL void findCandidates(GLOBAL const int2* RESTRICT ranges, GLOBAL const mixe
 #endif
             xi = references[i];
             group = ranges[i].x;
-            bucket = findBucket(cell, group);
+            bucket = findBucket(cell, group, numBuckets);
         }
         int sum = 0, entry = 0, total = 0;
         for (int pass = 0; pass < 2; pass++) {
@@ -157,7 +158,7 @@ KERNEL void findCandidates(GLOBAL const int2* RESTRICT ranges, GLOBAL const mixe
             }
         }
         SYNC_THREADS;
-        if (i < NUM_PARTICLES) {
+        if (i < numParticles) {
             if (total > capacity) {
                 ATOMIC_MAX(&flags[CANDIDATE_FLAG], total);
                 total = capacity;

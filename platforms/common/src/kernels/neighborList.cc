@@ -62,7 +62,7 @@ DEVICE int visitPair(int i, int j, mixed4 xi, mixed4 xj, GLOBAL const mixed4* RE
                     if (entry >= 0 && place < capacity) {
                         delta.w = SQRT(r2);
                         if (delta.w < COINCIDENCE)
-                            ATOMIC_MAX(&flags[COINCIDENT_FLAG], NUM_PARTICLES - i);
+                            ATOMIC_MAX(&flags[COINCIDENT_FLAG], FLAG_BASE - i);
                         int index = row * capacity + place;
                         senders[index] = j;
                         deltas[index] = delta;
@@ -92,7 +92,7 @@ DEVICE bool isExcluded(int j, GLOBAL const int* RESTRICT exclusions, int begin, 
 }
 #endif
 
-KERNEL void findPairs(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
+KERNEL void findPairs(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
                       GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box, GLOBAL const int* RESTRICT candidateCounts,
                       GLOBAL const int* RESTRICT candidates, int candidateCapacity, GLOBAL const int* RESTRICT exclusionStarts,
                       GLOBAL const int* RESTRICT exclusions, int capacity, GLOBAL int* RESTRICT counts, GLOBAL int* RESTRICT senders,
@@ -103,14 +103,14 @@ KERNEL void findPairs(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RES
         stale[0] = 0;
 #endif
     const int team = LOCAL_ID / TEAM, rank = LOCAL_ID % TEAM;
-    for (int block = GROUP_ID; block * TEAMS < NUM_PARTICLES; block += NUM_GROUPS) {
+    for (int block = GROUP_ID; block * TEAMS < numParticles; block += NUM_GROUPS) {
         const int i = block * TEAMS + team;
         mixed4 xi = make_mixed4(0, 0, 0, 0);
         int begin = 0, end = 0;
-        if (i < NUM_PARTICLES) {
+        if (i < numParticles) {
             real4 x = posq[slots[i]];
             if (rank == 0 && !(IS_FINITE(x.x) && IS_FINITE(x.y) && IS_FINITE(x.z)))
-                ATOMIC_MAX(&flags[NOT_FINITE_FLAG], NUM_PARTICLES - i);
+                ATOMIC_MAX(&flags[NOT_FINITE_FLAG], FLAG_BASE - i);
             xi = loadPosition(posq, posqCorrection, slots[i]);
 #ifdef USE_CANDIDATES
             int numCandidates = candidateCounts[i];
@@ -146,7 +146,7 @@ KERNEL void findPairs(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RES
             }
             if (pass == 0)
                 found[LOCAL_ID] = sum;
-            else if (rank == TEAM - 1 && i < NUM_PARTICLES) {
+            else if (rank == TEAM - 1 && i < numParticles) {
                 int total = entry + sum;
                 counts[i] = min(total, capacity);
                 if (total > capacity)

@@ -31,17 +31,17 @@ DEVICE real repel(real r, real sigma, real* dEdr) {
     return power * value;
 }
 
-KERNEL void computeRepulsion(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
+KERNEL void computeRepulsion(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
                              GLOBAL const int2* RESTRICT ranges, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT exclusionStarts,
                              GLOBAL const int* RESTRICT exclusions, GLOBAL const int* RESTRICT counts, GLOBAL const int* RESTRICT senders,
                              GLOBAL const real4* RESTRICT deltas, int capacity, GLOBAL const real* RESTRICT sigmas, int includeForces, real forceScale,
                              GLOBAL real* RESTRICT energies, GLOBAL mm_ulong* RESTRICT forceBuffers) {
     LOCAL real4 sums[TEAM * TEAMS];
     const int team = LOCAL_ID / TEAM, rank = LOCAL_ID % TEAM;
-    for (int block = GROUP_ID; block * TEAMS < NUM_PARTICLES; block += NUM_GROUPS) {
+    for (int block = GROUP_ID; block * TEAMS < numParticles; block += NUM_GROUPS) {
         const int i = block * TEAMS + team;
         real4 sum = make_real4(0, 0, 0, 0);
-        if (i < NUM_PARTICLES) {
+        if (i < numParticles) {
             GLOBAL const real* RESTRICT sigma = &sigmas[types[i] * NUM_TYPES];
 #ifdef USE_LIST
             for (int k = i * capacity + rank; k < i * capacity + counts[i]; k += TEAM) {
@@ -70,7 +70,7 @@ KERNEL void computeRepulsion(GLOBAL const real4* RESTRICT posq, GLOBAL const rea
         }
         sums[LOCAL_ID] = sum;
         SYNC_THREADS;
-        if (rank == 0 && i < NUM_PARTICLES) {
+        if (rank == 0 && i < numParticles) {
             for (int k = 1; k < TEAM; k++) {
                 real4 other = sums[LOCAL_ID + k];
                 sum.x += other.x;
