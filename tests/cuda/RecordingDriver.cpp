@@ -5,7 +5,8 @@
 // checked, and kernels do nothing. Written down, as lines of JSON in RECORDING_DRIVER_LOG, is what a GPU would have been asked to do: each
 // module (its PTX goes into a file beside the log), each launch with its grid, each wait of the host for the device. What a driver would refuse, or a
 // kernel would crash on, is refused here: a block that is too large, too much shared memory, an argument that does not point into memory
-// that is allocated. It plays a device of compute capability RECORDING_DRIVER_CAPABILITY (such as 90).
+// that is allocated. It plays a device of compute capability RECORDING_DRIVER_CAPABILITY (such as 90), and a driver for
+// CUDA RECORDING_DRIVER_VERSION (such as 13000).
 //
 // fake_driver.py compiles it, and adds functions that fail for whatever else the plugins ask for.
 #include <cstdint>
@@ -153,7 +154,8 @@ int cuGetExportTable(const void**, const void*) {
     return NotFound;
 }
 int cuDriverGetVersion(int* version) {
-    *version = 13000;
+    const char* text = getenv("RECORDING_DRIVER_VERSION");
+    *version = text ? atoi(text) : 13000;
     return Success;
 }
 int cuDeviceGetCount(int* count) {
