@@ -1,9 +1,11 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 #include "CommonNeighborList.h"
-#include "CommonPotential.h"
 #include "CommonFlashKernelSources.h"
+#include "CommonPotential.h"
+#include "openmm/OpenMMException.h"
 #include <algorithm>
+#include <climits>
 #include <cmath>
 
 namespace OpenMMFlash {
@@ -15,9 +17,9 @@ using OpenMM::Vec3;
 
 namespace {
 
-constexpr int Team = 32, Teams = 4;  // as in kernels/neighborList.cc and kernels/candidates.cc
+constexpr int Team = 32, Teams = 4;                                 // as in kernels/neighborList.cc and kernels/candidates.cc
 constexpr int CandidateCapacityArgument = 8, CapacityArgument = 11; // of findPairs()
-constexpr int StartThreads = 128;    // of startCells()
+constexpr int StartThreads = 128;                                   // of startCells()
 /** Particles closer than this fraction of the cutoff are at the same position. */
 constexpr double CoincidenceFraction = 1e-9;
 
@@ -27,6 +29,16 @@ void reserve(const CommonDevice& device, ComputeArray& array, size_t size, int e
         array.initialize(device.cc, size, elementSize, name);
     else if (array.getSize() < size)
         array.resize(size);
+}
+
+/** @throws OpenMMException  more than kernels can count */
+size_t countEntries(int particles, int capacity) {
+    const size_t entries = static_cast<size_t>(particles) * capacity;
+    if (entries > INT_MAX)
+        throw OpenMM::OpenMMException(
+            "FlashForce: " + std::to_string(particles) + " particles with up to " + std::to_string(capacity) +
+            " neighbors each are more pairs than this platform can hold (2147483647); use the CPU platform, or fewer replicas in a Context");
+    return entries;
 }
 
 } // namespace
@@ -239,15 +251,15 @@ void CommonNeighborList::enqueueCells() {
 }
 
 void CommonNeighborList::setCandidateCapacity(int newCapacity) {
+    const size_t entries = countEntries(device.particles.getSize(), newCapacity);
     cells.capacity = newCapacity;
-    const size_t entries = static_cast<size_t>(device.particles.getSize()) * newCapacity;
     reserve(device, cells.unordered, entries, sizeof(int), "flashUnordered");
     reserve(device, cells.candidates, entries, sizeof(int), "flashCandidates");
 }
 
 void CommonNeighborList::setCapacity(int newCapacity) {
+    const size_t entries = countEntries(device.particles.getSize(), newCapacity);
     capacity = newCapacity;
-    const size_t entries = static_cast<size_t>(device.particles.getSize()) * capacity;
     reserve(device, senders, entries, sizeof(int), "flashSenders");
     reserve(device, deltas, entries, device.cc.getUseDoublePrecision() ? sizeof(mm_double4) : sizeof(mm_float4), "flashDeltas");
     for (const auto& [array, elementSize] : options.hook.perEntry)

@@ -17,11 +17,11 @@ struct CommonDevice;
 
 /** What a potential adds to the kernel that finds the pairs: text, and the kernel arguments that it needs. */
 struct CommonPairHook {
-    std::string functions;  ///< device functions, in front of the kernel
-    std::string parameters; ///< further parameters, each with a leading comma: ", GLOBAL int* RESTRICT pieces"
-    std::string arguments;  ///< their names, each with a leading comma: ", pieces"
-    std::string record;     ///< statements for each pair; they see int index (the entry), int i, int j, real4 delta (w: its length)
-    std::vector<OpenMM::ComputeArray*> arrays;                   ///< the arguments
+    std::string functions;                     ///< device functions, in front of the kernel
+    std::string parameters;                    ///< further parameters, each with a leading comma: ", GLOBAL int* RESTRICT pieces"
+    std::string arguments;                     ///< their names, each with a leading comma: ", pieces"
+    std::string record;                        ///< statements for each pair; they see int index (the entry), int i, int j, real4 delta (w: its length)
+    std::vector<OpenMM::ComputeArray*> arrays; ///< the arguments
     std::vector<std::pair<OpenMM::ComputeArray*, int>> perEntry; ///< arrays with an element for each entry, and its size: they grow with the rows
 };
 
@@ -41,11 +41,11 @@ struct CommonExclusions {
 class CommonNeighborList {
 public:
     struct Options {
-        double cutoff = 0;      ///< in the model's unit
-        double skin = 0.1;      ///< of candidate lists, as a fraction of the cutoff; no result depends on it
+        double cutoff = 0;       ///< in the model's unit
+        double skin = 0.1;       ///< of candidate lists, as a fraction of the cutoff; no result depends on it
         int initialCapacity = 0; ///< entries reserved in a row at first; 0: an estimate
-        int largeGroup = 1500;  ///< groups of more particles are searched through cells
-        bool excludes = false;  ///< leave out the particles' exclusions
+        int largeGroup = 1500;   ///< groups of more particles are searched through cells
+        bool excludes = false;   ///< leave out the particles' exclusions
         CommonPairHook hook;
     };
     /** The flags are not allocated yet. */

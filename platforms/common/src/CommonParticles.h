@@ -60,9 +60,9 @@ public:
     /** Defines for all programs: FLASH_PERIODIC where the force is, NUM_PARTICLES, NM_TO_MODEL (1 / length unit), PADDED_NUM_ATOMS, ... */
     std::map<std::string, std::string> getDefines() const;
 
-    OpenMM::ComputeArray slots;     ///< int [p]: where in OpenMM's arrays
-    OpenMM::ComputeArray types;     ///< int [p]
-    OpenMM::ComputeArray ranges;    ///< int2 [p]: first particle of its group, and the one behind its last
+    OpenMM::ComputeArray slots;      ///< int [p]: where in OpenMM's arrays
+    OpenMM::ComputeArray types;      ///< int [p]
+    OpenMM::ComputeArray ranges;     ///< int2 [p]: first particle of its group, and the one behind its last
     OpenMM::ComputeArray boxVectors; ///< mixed4 [3]: reduced box vectors in nm, w = 1 / diagonal element
 
 private:

@@ -26,7 +26,7 @@ struct CommonOptions {
     /** A SchNet's filters. Auto: of low rank where there are tensor cores and the rank fills their tiles, else tables. */
     enum class Filter { Auto, Table, LowRank };
     Filter filter = Filter::Auto;
-    int rows = 0; ///< particles of a SchNet's tile: 16, 8, 4, 2 or 1 (fewer where they do not fit); 0: as many as keep the device busy
+    int rows = 0;             ///< particles of a SchNet's tile: 16, 8, 4, 2 or 1 (fewer where they do not fit); 0: as many as keep the device busy
     bool tensorCores = false; ///< dense weights are packed as tileProduct's tensor-core body wants them
 
     /**
