@@ -1,31 +1,17 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 #include "CpuFlashKernels.h"
-#include "openmm/KernelFactory.h"
-#include "openmm/OpenMMException.h"
 #include "openmm/cpu/CpuPlatform.h"
 #include "openmm/internal/ContextImpl.h"
+#include "openmmflash/internal/FlashKernelFactory.h"
 
-namespace OpenMMFlash {
-
-class CpuFlashKernelFactory : public OpenMM::KernelFactory {
-public:
-    OpenMM::KernelImpl* createKernelImpl(std::string name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) const override {
-        if (name == CalcFlashForceKernel::Name())
-            return new CpuCalcFlashForceKernel(name, platform, OpenMM::CpuPlatform::getPlatformData(context).threads);
-        throw OpenMM::OpenMMException("Tried to create kernel with illegal kernel name '" + name + "'");
-    }
-};
-
-} // namespace OpenMMFlash
+using namespace OpenMMFlash;
 
 // OpenMM calls these after loading all plugins.
 extern "C" OPENMM_EXPORT_FLASH void registerPlatforms() {}
 
 extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
-    for (int i = 0; i < OpenMM::Platform::getNumPlatforms(); i++) {
-        OpenMM::Platform& platform = OpenMM::Platform::getPlatform(i);
-        if (platform.getName() == "CPU")
-            platform.registerKernelFactory(OpenMMFlash::CalcFlashForceKernel::Name(), new OpenMMFlash::CpuFlashKernelFactory());
-    }
+    FlashKernelFactory::registerWith("CPU", [](const std::string& name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) {
+        return new CpuCalcFlashForceKernel(name, platform, OpenMM::CpuPlatform::getPlatformData(context).threads);
+    });
 }
