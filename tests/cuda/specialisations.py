@@ -31,6 +31,7 @@ def ani2x(members=8):
         "aev.angular.zeta": np.array([14.1]),
         "aev.angular.shift": np.linspace(0.8, 3.15, 8),
         "aev.angular.theta": np.linspace(0.39, 2.75, 4),
+        "type_energies": np.zeros(7),
     }
     for member, (symbol, _, widths) in itertools.product(range(members), ANI_TYPES):
         for layer, (inputs, outputs) in enumerate(zip((length, *widths), (*widths, 1))):

@@ -17,7 +17,7 @@ def published(request, tmp_path_factory):
     return recordings, recording.assembleAll(recordings, request.param)
 
 
-@pytest.fixture(scope="module", params=(75, 90), ids=lambda capability: f"sm_{capability}")
+@pytest.fixture(scope="module", params=(75,), ids=lambda capability: f"sm_{capability}")
 def dialects(request, tmp_path_factory):
     recordings = recording.record(list(specialisations.dialects()), request.param, tmp_path_factory.mktemp("dialects"))
     return recordings, recording.assembleAll(recordings, request.param)

@@ -1,0 +1,90 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""Every small model on platform CUDA in every precision beside Reference, and again: the same bits.
+
+cases.py [--small] [--platform NAME] [--json FILE]     --small: few models, one evaluation, for compute-sanitizer
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import openmm
+import random_models
+
+from openmmflash import FlashForce
+
+# energy, of the sum of the magnitudes of what is added up; forces, of their root mean square
+TOLERANCES = {"single": (2e-6, 2e-5), "mixed": (1e-6, 1e-5), "double": (1e-9, 1e-9)}
+REPEATS = 20
+
+
+def evaluate(name, platform, properties, half, box, tolerance, repeats):
+    """Particle energies [n], forces [n, 3], and whether all repeats gave the same bits."""
+    model, random = random_models.makeModel(name), np.random.default_rng(3)
+    count = 40
+    frame = None if box is None else np.asarray(box) * 1.3
+    types = random_models.randomTypes(model, count, random)
+    positions = random_models.randomPositions(count, random, frame)
+    system, force = random_models.makeSystem(model, types, frame, [i % 2 for i in range(count)])
+    force.setTableTolerance(tolerance)
+    force.setWeightPrecision(FlashForce.Half if half else FlashForce.Single)
+    system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(platform), properties)
+    found = []
+    for _ in range(repeats):
+        context.setPositions(positions)
+        forces = context.getState(forces=True).getForces(asNumpy=True)._value
+        found.append((np.array(force.getParticleEnergies(context)), np.array(forces)))
+    same = all(np.array_equal(a, b) for other in found[1:] for a, b in zip(found[0], other))
+    return *found[0], same
+
+
+def check(name, precision, half, periodic, platform, repeats):
+    box = random_models.BOXES["triclinic"] if periodic else None
+    tolerance = 1e-10 if precision == "double" else 1e-6
+    properties = {"Precision": precision} if platform in ("CUDA", "OpenCL", "HIP") else {}
+    # Reference does not round weights; the CPU platform does, and has an error of its own.
+    expectedEnergies, expectedForces, _ = evaluate(name, "CPU" if half else "Reference", {}, half, box, tolerance, 1)
+    energies, forces, same = evaluate(name, platform, properties, half, box, tolerance, repeats)
+    rms = np.sqrt(np.mean(expectedForces**2))
+    energyError = abs(energies.sum() - expectedEnergies.sum()) / np.abs(expectedEnergies).sum()
+    forceError = np.abs(forces - expectedForces).max() / rms
+    allowed = [(3 if half else 1) * value for value in TOLERANCES[precision]]
+    passed = bool(same and energyError <= allowed[0] and forceError <= allowed[1])  # NaN does not pass
+    label = f"{name} {precision}{' half weights' if half else ''}{' in a box' if periodic else ''}"
+    record = {"case": label, "energyError": float(energyError), "forceError": float(forceError), "sameBits": same, "passed": passed}
+    errors = f"energy {energyError:.1e}, forces {forceError:.1e}"
+    print(f"{'ok    ' if passed else 'FAILED'} {label}: {errors}{'' if same else ', NOT THE SAME BITS'}")
+    return record
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--platform", default="CUDA")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    repeats = 2 if arguments.small else REPEATS
+    records, start = [], time.monotonic()
+    for name in ("mlcg-repulsion-cutoff", "torchmdnet", "ani") if arguments.small else random_models.PARTS:
+        for precision in ("single",) if arguments.small else TOLERANCES:
+            for half in (False, True) if precision != "double" else (False,):
+                for periodic in (False, True) if name in random_models.PERIODIC else (False,):
+                    try:
+                        records.append(check(name, precision, half, periodic, arguments.platform, repeats))
+                    except openmm.OpenMMException as error:
+                        print(f"FAILED {name} {precision}: {error}")
+                        records.append({"case": f"{name} {precision}", "passed": False, "error": str(error)})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(records, indent=1) + "\n")
+    failed = sum(not record["passed"] for record in records)
+    print(f"{len(records) - failed} passed, {failed} failed ({time.monotonic() - start:.0f} s)")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
