@@ -5,12 +5,12 @@
 #include "CudaFlags.h"
 #include "CudaFlashKernelSources.h"
 #include "CudaPlatform.h"
-#include "openmm/KernelFactory.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
+#include "openmmflash/internal/FlashKernelFactory.h"
 #include <cstdlib>
 
-namespace OpenMMFlash {
+using namespace OpenMMFlash;
 
 namespace {
 
@@ -25,11 +25,11 @@ bool mayUseTensorCores() {
 
 } // namespace
 
-class CudaFlashKernelFactory : public OpenMM::KernelFactory {
-public:
-    OpenMM::KernelImpl* createKernelImpl(std::string name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) const override {
-        if (name != CalcFlashForceKernel::Name())
-            throw OpenMM::OpenMMException("Tried to create kernel with illegal kernel name '" + name + "'");
+// OpenMM calls these after loading all plugins.
+extern "C" OPENMM_EXPORT_FLASH void registerPlatforms() {}
+
+extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
+    FlashKernelFactory::registerWith("CUDA", [](const std::string& name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) {
         OpenMM::CudaContext& cc = *static_cast<OpenMM::CudaPlatform::PlatformData*>(context.getPlatformData())->contexts[0];
         CommonPlatform parts;
         parts.makeFlags = [](OpenMM::ComputeContext& context) { return std::make_unique<CudaFlags>(context); };
@@ -38,18 +38,5 @@ public:
         if (parts.tensorCores)
             parts.tileProduct = CudaFlashKernelSources::instructions + CudaFlashKernelSources::tileProduct;
         return new CommonCalcFlashForceKernel(name, platform, cc, parts);
-    }
-};
-
-} // namespace OpenMMFlash
-
-// OpenMM calls these after loading all plugins.
-extern "C" OPENMM_EXPORT_FLASH void registerPlatforms() {}
-
-extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
-    for (int i = 0; i < OpenMM::Platform::getNumPlatforms(); i++) {
-        OpenMM::Platform& platform = OpenMM::Platform::getPlatform(i);
-        if (platform.getName() == "CUDA")
-            platform.registerKernelFactory(OpenMMFlash::CalcFlashForceKernel::Name(), new OpenMMFlash::CudaFlashKernelFactory());
-    }
+    });
 }
