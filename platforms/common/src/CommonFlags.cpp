@@ -14,10 +14,20 @@ void CommonFlags::allocate() {
     array.upload(values);
 }
 
-void CommonFlags::enqueueRead() {}
+void CommonFlags::enqueueRead() {
+    if (!queue) {
+        queue = cc.createQueue();
+        known = cc.createEvent();
+    }
+    known->enqueue();
+    cc.flushQueue(); // what another queue waits for has to be on its way
+}
 
 void CommonFlags::wait() {
+    known->queueWait(queue);
+    cc.setCurrentQueue(queue);
     array.download(values);
+    cc.restoreDefaultQueue();
 }
 
 void CommonFlags::clear(int flag) {

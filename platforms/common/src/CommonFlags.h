@@ -5,6 +5,8 @@
 
 #include "openmm/common/ComputeArray.h"
 #include "openmm/common/ComputeContext.h"
+#include "openmm/common/ComputeEvent.h"
+#include "openmm/common/ComputeQueue.h"
 #include <vector>
 
 namespace OpenMMFlash {
@@ -34,6 +36,10 @@ public:
 protected:
     OpenMM::ComputeContext& cc;
     std::vector<int> values;
+
+private:
+    OpenMM::ComputeQueue queue; ///< of its own, so that reading waits for what was enqueued before enqueueRead() alone
+    OpenMM::ComputeEvent known;
 };
 
 } // namespace OpenMMFlash
