@@ -49,10 +49,13 @@ CommonNeighborList::Options CommonOptions::getListOptions(double cutoff) const {
 }
 
 OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map<std::string, std::string> defines) const {
+    const std::string text = CommonFlashKernelSources::flash + source;
+    // Only what the text names: a driver that keeps programs compiles once what differs in nothing else.
     for (const auto& [name, value] : particles.getDefines())
-        defines.emplace(name, value);
+        if (text.find(name) != std::string::npos)
+            defines.emplace(name, value);
     defines.emplace("FLAG_BASE", cc.intToString(FlagBase));
-    return cc.compileProgram(CommonFlashKernelSources::flash + source, defines);
+    return cc.compileProgram(text, defines);
 }
 
 } // namespace OpenMMFlash
