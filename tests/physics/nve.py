@@ -4,19 +4,25 @@
 """
 Energy conservation: dynamics without a thermostat, of a peptide (ANI-1x, eight networks) and of C-alpha chignolin with its priors.
 
-    tests/physics/nve.py [peptide] [chignolin] [--shared FOLDER] [--time 100] [--timestep 0.5] [--starts 8] [--platform CPU] [--threads N]
+    tests/physics/nve.py [peptide] [chignolin] [--shared FOLDER] [--temperature 300] [--time 100] [--timestep 0.5] [--starts 8]
+                         [--platform CPU] [--threads N]
 
-Without names, both. Chignolin's model is looked for in FOLDER (see CONTRIBUTING.md). After equilibration at 300 K, with PASS or FAIL:
+Without names, both. Chignolin's model is looked for in FOLDER (see CONTRIBUTING.md). After equilibration at --temperature, with PASS or
+FAIL:
 
 - drift: the slope of the total energy over --time ps, by linear regression on the means of 50 blocks, and its standard error from the
-  blocks' scatter about the line. Asked for: below 1e-2 kJ/mol/ns/particle, with an error that is less than half of that.
+  blocks' scatter about the line. Asked for: below 1e-2 kJ/mol/ns/particle, with an error that is less than half of that. ANI does not
+  fulfil this at 300 K and 0.5 fs, in any program: CELU and the cutoff functions have second derivatives that jump, and at each jump that
+  is crossed the energy makes a small step of either sign: a random walk, whose slope falls only with the square root of the time. What
+  slopes a walk with the blocks' increments would have is printed, too (docs/cpu-platform.md, Energy conservation).
 - fluctuation: velocity Verlet conserves a shadow Hamiltonian, from which the true energy differs by dt^2 times a function of the point in
   phase space, and terms of fourth order. So the standard deviation of the total energy along a path falls by four with each halving of the
   time step: asked for within 15 % for three steps, each over the same time from the same states (--starts of them; the mean of their
   variances). The rounding of the energy itself is taken off; it is measured around the starts, as the scatter of the difference from the
   Reference platform.
 - as on Reference: what the total energy gains and loses along a path, of which the integrator and the model's own kinks (CELU, cutoff
-  functions) are the causes, is the same as in double precision with the exact networks, within 2 % of its standard deviation.
+  functions) are the causes, is the same as in double precision with the exact networks, within 2 % of its standard deviation and five
+  times the rounding of the energy.
 """
 
 import argparse
@@ -74,8 +80,8 @@ MOLECULES = {"peptide": makePeptide, "chignolin": makeChignolin}
 class Runner:
     """Makes Contexts of a molecule on a platform."""
 
-    def __init__(self, molecule, platform, threads=None):
-        self.molecule, self.platform = molecule, openmm.Platform.getPlatform(platform)
+    def __init__(self, molecule, platform, threads=None, temperature=TEMPERATURE):
+        self.molecule, self.platform, self.temperature = molecule, openmm.Platform.getPlatform(platform), temperature
         self.properties = {} if threads is None else {"Threads": str(threads)}
         n = molecule.system.getNumParticles()
         self.masses = np.array([molecule.system.getParticleMass(i)._value for i in range(n)])[:, None]
@@ -85,12 +91,12 @@ class Runner:
 
     def equilibrate(self, span, states, seed=7):
         """Positions and velocities after `span` ps with a thermostat, and further ones half a ps apart; no momentum."""
-        integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, 5.0, self.molecule.equilibrationStep)
+        integrator = openmm.LangevinMiddleIntegrator(self.temperature, 5.0, self.molecule.equilibrationStep)
         integrator.setRandomNumberSeed(seed)
         context = self.context(integrator)
         context.setPositions(self.molecule.positions)
         openmm.LocalEnergyMinimizer.minimize(context, 10.0, 200)
-        context.setVelocitiesToTemperature(TEMPERATURE, seed + 1)
+        context.setVelocitiesToTemperature(self.temperature, seed + 1)
         found = []
         for k in range(states):
             integrator.step(round((span if k == 0 else 0.5) / self.molecule.equilibrationStep))
@@ -147,6 +153,16 @@ def slopeOfBlocks(times, values, blocks=50):
     return float(slope), float(np.sqrt(np.sum(residuals**2) / (blocks - 2) / np.sum(t * t)))
 
 
+def slopeOfWalk(times, values, blocks=50):
+    """Standard deviation of the slopes of random walks whose blocks' means change from one to the next as much as these.
+
+    Of a walk with the variance D t after a time t: (2/3) D h of the differences of means over h, (6/5) D / T of slopes over T.
+    """
+    increments = np.diff([block.mean() for block in np.array_split(values, blocks)])
+    span = times[-1] - times[0]
+    return float(np.sqrt(1.2 / span * 1.5 * np.mean(increments**2) * blocks / span))
+
+
 def checkDrift(runner, start, timestep, span, conclusive=True):
     """(passed, text). Of a run that is too short to tell, only what it can tell is asked for: `conclusive` false."""
     began, n = time.time(), len(start[0])
@@ -156,6 +172,7 @@ def checkDrift(runner, start, timestep, span, conclusive=True):
         return False, f"the energy is not finite after {span:g} ps"
     passed = abs(slope) < ALLOWED_DRIFT and error < 0.5 * ALLOWED_DRIFT if conclusive else abs(slope) < ALLOWED_DRIFT + 4 * error
     text = f"drift {slope:+.2e} +- {error:.1e} kJ/mol/ns/particle over {span:g} ps at {timestep * 1e3:g} fs (allowed {ALLOWED_DRIFT:g})"
+    text += f"; of random walks with its increments: +-{1000 / n * slopeOfWalk(times, totals):.1e}"
     return bool(passed), f"{text}; total energy varies by {totals.std():.3g} kJ/mol, {temperature:.0f} K, {time.time() - began:.0f} s"
 
 
@@ -185,30 +202,37 @@ def checkAgainstReference(runner, start, timestep, span):
     reference = Runner(runner.molecule, "Reference")
     changes = [each.energies(start, timestep, span, 4)[1] for each in (runner, reference)]
     changes = [totals - totals[0] for totals in changes]
-    difference, scale = np.abs(changes[0] - changes[1]).max(), changes[1].std()
+    difference, scale, rounding = np.abs(changes[0] - changes[1]).max(), changes[1].std(), runner.rounding([start])
     text = f"the total energy changes as on Reference within {difference:.1e} kJ/mol, {difference / scale:.1e} of its standard deviation"
-    return bool(difference < 0.02 * scale), f"{text}, over {span:g} ps at {timestep * 1e3:g} fs"
+    passed = difference < 0.02 * scale + 5 * rounding
+    return bool(passed), f"{text}, over {span:g} ps at {timestep * 1e3:g} fs; rounding {rounding:.1e} kJ/mol"
 
 
 @functools.cache
-def prepare(name, shared, platform, threads=None, equilibration=5.0, starts=8):
+def prepare(name, shared, platform, threads=None, equilibration=5.0, starts=8, temperature=TEMPERATURE):
     """(Runner, starts) of a molecule."""
-    runner = Runner(MOLECULES[name](shared), platform, threads)
+    runner = Runner(MOLECULES[name](shared), platform, threads, temperature)
     return runner, runner.equilibrate(equilibration, starts)
 
 
 def measure(name, arguments):
     """Results of a molecule, one after the other."""
-    runner, starts = prepare(name, arguments.shared, arguments.platform, arguments.threads, starts=arguments.starts)
+    given = arguments
+    runner, starts = prepare(name, given.shared, given.platform, given.threads, starts=given.starts, temperature=given.temperature)
     yield from checkFluctuations(runner, starts)
-    yield checkAgainstReference(runner, starts[0], 1e-3 * arguments.timestep, 0.5)
-    yield checkDrift(runner, starts[0], 1e-3 * arguments.timestep, arguments.time)
+    asReference, text = checkAgainstReference(runner, starts[0], 1e-3 * given.timestep, 0.5)
+    yield asReference, text
+    passed, text = checkDrift(runner, starts[0], 1e-3 * given.timestep, given.time)
+    if asReference and not passed:
+        text += "; as the energy changes as on Reference, this is the model's at this temperature and time step"
+    yield passed, text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("molecules", nargs="*", choices=[[], *MOLECULES], help="default: all")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with models/mlcg")
+    parser.add_argument("--temperature", type=float, default=TEMPERATURE, help="of the equilibration, K")
     parser.add_argument("--time", type=float, default=100.0, help="of the drift, ps")
     parser.add_argument("--timestep", type=float, default=0.5, help="of the drift, fs")
     parser.add_argument("--starts", type=int, default=8, help="paths for the fluctuation")
