@@ -65,17 +65,52 @@ CommonSchNet::Shape CommonSchNet::makeShape(int width) {
     return shape;
 }
 
+/** Whether these filters, of all blocks and members, are to be of low rank: then shape's rank is set. */
+void CommonSchNet::chooseFilters(const std::vector<const RadialTable*>& tables, Shape& shape) {
+    using Choice = CommonOptions::Filter;
+    const CommonOptions& options = device.options;
+    if (options.filter == Choice::Table || (options.filter == Choice::Auto && !options.tensorCores))
+        return;
+    int rank = 0;
+    for (const RadialTable* table : tables) {
+        const std::optional<LowRankFactors> found = factorize(*table, grid, options.compile.tableTolerance);
+        if (!found && options.filter == Choice::LowRank)
+            throw std::invalid_argument("filters of low rank were asked for, and a filter of this model with " + std::to_string(table->channels) +
+                                        " channels has none within the table tolerance; use tables");
+        if (!found || (options.filter == Choice::Auto && found->getRank() > LargestRank))
+            return;
+        factors[table] = *found;
+        rank = std::max(rank, found->getRank());
+    }
+    shape.rank = rank;
+}
+
+/** Weights are halves and the expansion's are not to be rounded: it is the sum of two layers. */
+bool CommonSchNet::splitsExpansion() const {
+    return device.options.compile.halfWeights && !cc.getUseDoublePrecision();
+}
+
 CommonSchNet::CommonSchNet(const CommonDevice& device, const ModelSpec& model)
     : device(device), cc(device.cc), model(model), spec(std::get<SchNetSpec>(model.network)), dense(device.cc, device.options) {
     const CompiledSchNet compiled = compileSchNet(spec, device.options.compile);
     grid = compiled.grid;
     filterShape = makeShape(spec.filters);
     neighborShape = makeShape(spec.hidden);
+    std::vector<const RadialTable*> filters, neighbors;
+    for (const CompiledSchNet::Member& member : compiled.members) {
+        for (const RadialTable& table : member.filters)
+            filters.push_back(&table);
+        if (member.neighbor)
+            neighbors.push_back(&*member.neighbor);
+    }
+    chooseFilters(filters, filterShape);
+    chooseFilters(neighbors, neighborShape);
     for (size_t layer = 0; layer + 1 < spec.members.at(0).readout.size(); layer++)
         readoutWidths.push_back(CommonDense::pad(spec.members[0].readout[layer].outputs));
     for (size_t m = 0; m < compiled.members.size(); m++)
         compileMember(compiled, static_cast<int>(m));
     dense.upload();
+    factors.clear();
 
     std::vector<double> values;
     for (int piece = 1; piece < grid.pieces; piece++) {
@@ -121,12 +156,38 @@ std::string CommonSchNet::getGridText() const {
 }
 
 void CommonSchNet::packFilter(const RadialTable& table, const Shape& shape, Filter& filter) {
-    const size_t channels = table.channels, padded = shape.getPadded();
-    std::vector<double> values(grid.pieces * padded * 4);
+    if (shape.rank == 0) {
+        packColumns(table, shape, filter);
+        return;
+    }
+    const LowRankFactors& parts = factors.at(&table);
+    packColumns(parts.functions, shape, filter);
+    // All have the same number of inputs: those of the largest rank.
+    const int columns = shape.getColumns(), rank = parts.getRank();
+    Linear expansion;
+    expansion.inputs = splitsExpansion() ? 2 * columns : columns;
+    expansion.outputs = shape.width;
+    expansion.weight.assign(static_cast<size_t>(expansion.inputs) * expansion.outputs, 0.0);
+    expansion.bias.assign(expansion.outputs, 0.0);
+    for (int c = 0; c < shape.width; c++)
+        for (int k = 0; k < rank; k++) {
+            const double value = parts.expansion[static_cast<size_t>(k) * shape.width + c];
+            double* row = &expansion.weight[static_cast<size_t>(c) * expansion.inputs];
+            row[k] = splitsExpansion() ? roundToHalf(value) : value;
+            if (splitsExpansion())
+                row[columns + k] = (value - row[k]) * CommonDense::SplitScale;
+        }
+    filter.expansion = dense.add(expansion, CommonDense::Direction::Forward);
+}
+
+/** The table's cubic pieces, its channels padded with zeros. */
+void CommonSchNet::packColumns(const RadialTable& table, const Shape& shape, Filter& filter) const {
+    const size_t channels = table.channels, columns = shape.getColumns();
+    std::vector<double> values(grid.pieces * columns * 4);
     for (size_t piece = 0; piece < static_cast<size_t>(grid.pieces); piece++)
         for (size_t power = 0; power < 4; power++)
             for (size_t c = 0; c < channels; c++)
-                values[(piece * padded + c) * 4 + power] = table.coefficients[(piece * 4 + power) * channels + c];
+                values[(piece * columns + c) * 4 + power] = table.coefficients[(piece * 4 + power) * channels + c];
     uploadReals(filter.table, values, 4, "flashFilter");
 }
 
@@ -172,7 +233,7 @@ void CommonSchNet::compileMember(const CompiledSchNet& compiled, int index) {
 }
 
 long CommonSchNet::countPairsBelowTable() const {
-    if (stages.empty())
+    if (!evaluated)
         return 0;
     std::vector<int> counts, found;
     list->counts.download(counts);
@@ -188,7 +249,8 @@ std::string CommonSchNet::getReport() {
     // Compiled once more: what the kernels use is packed, and the report's ranks take longer than the tables.
     const CompiledSchNet compiled = compileSchNet(spec, device.options.compile);
     return describeCompilation(compiled, device.options.compile, model.lengthUnit,
-                               {{"filter", filterShape.rankSteps > 0 ? "\"lowRank\"" : "\"table\""},
+                               {{"filter", filterShape.rank > 0 ? "\"lowRank\"" : "\"table\""},
+                                {"filterRank", std::to_string(filterShape.rank)},
                                 {"rowsPerTile", std::to_string(rows)},
                                 {"pairsBelowFirstKnot", std::to_string(countPairsBelowTable())}});
 }

@@ -5,6 +5,7 @@
 
 #include "CommonDense.h"
 #include "CommonPotential.h"
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,16 +36,19 @@ private:
     struct Shape {
         int width = 0;                           ///< channels of the model
         int lanes = 0, channels = 0, chunks = 0; ///< threads of a team, and for each its channels of a chunk [LANES CHANNELS CHUNKS]
-        int rankSteps = 0;                       ///< of a low-rank filter: functions / 16, rounded up [RANK_STEPS]; 0: a table
-        int rank = 0;                            ///< the largest one
+        int rank = 0;                            ///< functions of a low-rank filter, the most that any has; 0: a table
         /** Channels in arrays [WIDTH]. */
         int getPadded() const {
             return lanes * channels * chunks;
         }
+        /** Columns of a filter's table: channels, or functions [FUNCTIONS]. */
+        int getColumns() const {
+            return rank > 0 ? CommonDense::pad(rank) : getPadded();
+        }
     };
     struct Filter {
-        OpenMM::ComputeArray table; ///< real4 [piece][channel], or [piece][function]
-        int expansion = 0;          ///< of a low-rank filter: its layer
+        OpenMM::ComputeArray table; ///< real4 [piece][channel], or of low rank [piece][function]
+        int expansion = 0;          ///< of low rank: the layer from functions to channels
     };
     struct Member {
         explicit Member(size_t numBlocks) : filters(numBlocks), blocks(numBlocks) {}
@@ -63,8 +67,14 @@ private:
     };
 
     static Shape makeShape(int width);
+    void chooseFilters(const std::vector<const RadialTable*>& tables, Shape& shape);
+    bool splitsExpansion() const;
+    int getScratch(const Shape& shape) const;
+    int getBatch(const Shape& shape) const;
+    int getLocalBytes(int numRows) const;
     void compileMember(const CompiledSchNet& compiled, int index);
     void packFilter(const RadialTable& table, const Shape& shape, Filter& filter);
+    void packColumns(const RadialTable& table, const Shape& shape, Filter& filter) const;
     std::string getGridText() const;
     int chooseRows() const;
     /** Reals from one row of a tile to the next. */
@@ -85,6 +95,7 @@ private:
     const SchNetSpec& spec; ///< of the file: its widths
     RadialGrid grid;
     Shape filterShape, neighborShape;
+    std::map<const RadialTable*, LowRankFactors> factors; ///< while the model is compiled
     CommonDense dense;
     std::vector<std::unique_ptr<Member>> members;
     std::vector<int> readoutWidths; ///< padded, without the last layer's
@@ -92,6 +103,7 @@ private:
     std::unique_ptr<CommonNeighborList> list;
     OpenMM::ComputeArray pieces, fractions, dEdt; ///< for each entry of the list
 
+    bool evaluated = false;                            ///< there are pairs
     int rows = 0;                                      ///< particles of a tile
     OpenMM::ComputeArray x, gx;                        ///< real [particle][hidden]: x_i, dE/dx_i
     std::vector<OpenMM::ComputeArray> y, derivatives;  ///< real [block][particle][filter or hidden]: y_i, act'(B m_i + b)

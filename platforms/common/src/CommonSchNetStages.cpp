@@ -17,7 +17,7 @@ constexpr int Threads = 128; // of a work-group, as in the texts
 /** Local memory that a work-group may have on any GPU. */
 constexpr int LocalBytes = 48 * 1024;
 /** Arguments that change from one evaluation to the next. */
-constexpr int CapacityArgument = 0, ForwardForcesArgument = 27, ForceScaleArgument = 27;
+constexpr int CapacityArgument = 1, ForwardForcesArgument = 28, ForceScaleArgument = 28;
 
 const char* getFunction(Activation activation) {
     switch (activation) {
@@ -38,6 +38,25 @@ const char* getFunction(Activation activation) {
 
 } // namespace
 
+/** Reals in local memory that passing messages needs beside a tile: see kernels/messageTable.cc, kernels/messageLowRank.cc and addRowForces(). */
+int CommonSchNet::getScratch(const Shape& shape) const {
+    const bool twice = cc.getUseDoublePrecision();
+    if (shape.rank > 0) {
+        const int pairs = twice ? 16 : 32, stride = CommonDense::getStride((splitsExpansion() ? 2 : 1) * shape.getColumns());
+        return std::max({2 * pairs * stride + 17 * pairs, 9 * Threads, 3 * Threads});
+    }
+    return std::max(Threads / shape.lanes * getBatch(shape) * (shape.lanes + 1), 3 * Threads);
+}
+
+int CommonSchNet::getBatch(const Shape& shape) const {
+    return cc.getUseDoublePrecision() ? 8 : std::min(16, shape.lanes);
+}
+
+int CommonSchNet::getLocalBytes(int numRows) const {
+    const int tile = numRows * getTileStride(), realSize = cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float);
+    return realSize * (tile + std::max({tile, getScratch(filterShape), getScratch(neighborShape)}));
+}
+
 /**
  * Particles of a tile. Every work-group reads all weights of its layers, so tiles should be large; but there should be one for each
  * multiprocessor. OpenMM wants about five work-groups on each.
@@ -47,12 +66,12 @@ int CommonSchNet::chooseRows() const {
     int chosen = device.options.rows > 0 ? device.options.rows : 16;
     while (device.options.rows == 0 && chosen > 1 && (n + chosen - 1) / chosen < wanted)
         chosen /= 2;
-    const int realSize = cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float);
-    while (chosen > 1 && 2 * chosen * getTileStride() * realSize > LocalBytes)
+    while (chosen > 1 && getLocalBytes(chosen) > LocalBytes)
         chosen /= 2;
-    if (2 * getTileStride() * realSize > LocalBytes && !cc.getIsCPU())
-        throw OpenMMException("FlashForce: layers of up to " + cc.intToString(getTileStride()) + " channels do not fit into this device's local memory in " +
-                              "double precision; use single or mixed precision, or the Reference or CPU platform");
+    if (getLocalBytes(1) > LocalBytes && !cc.getIsCPU())
+        throw OpenMMException("FlashForce: layers of up to " + cc.intToString(getTileStride()) + " channels need " + cc.intToString(getLocalBytes(1)) +
+                              " bytes of local memory, and a work-group of this device has " + cc.intToString(LocalBytes) +
+                              "; use single or mixed precision, or the Reference or CPU platform");
     return chosen;
 }
 
@@ -72,15 +91,22 @@ ComputeProgram CommonSchNet::compile(Kind kind, const Shape& shape) const {
         defines["IS_EMBEDDING"] = "1";
         defines["EXCLUDE_OWN_IMAGES"] = "1";
     }
+    defines["NUM_PARTICLES"] = "numParticles"; // an argument: a driver that keeps programs need not compile one for each number
     define("ROWS", rows);
     define("LANES", shape.lanes);
     define("CHANNELS", shape.channels);
     define("CHUNKS", shape.chunks);
     define("PADDED_CHANNELS", CommonDense::pad(shape.width));
-    const int teams = Threads / shape.lanes, batch = cc.getUseDoublePrecision() ? 8 : std::min(16, shape.lanes);
-    define("BATCH", batch);
+    define("BATCH", getBatch(shape));
     define("TILE_STRIDE", getTileStride());
-    define("LOCAL_REALS", std::max({rows * getTileStride(), teams * batch * (shape.lanes + 1), 3 * Threads}));
+    define("TILE_REALS", rows * getTileStride());
+    define("SCRATCH_REALS", std::max(rows * getTileStride(), getScratch(shape)));
+    if (shape.rank > 0) {
+        define("RANK_STEPS", CommonDense::pad(shape.rank) / 16);
+        define("PAIR_TILES", cc.getUseDoublePrecision() ? 1 : 2);
+        if (splitsExpansion())
+            defines["SPLIT_EXPANSION"] = "1";
+    }
     define("HIDDEN_WIDTH", CommonDense::pad(spec.hidden));
     define("FILTER_PADDED", CommonDense::pad(spec.filters));
     define("FILTER_WIDTH", filterShape.getPadded());
@@ -93,8 +119,8 @@ ComputeProgram CommonSchNet::compile(Kind kind, const Shape& shape) const {
     defines["READOUT_ACTIVATE"] = getFunction(spec.readoutActivation);
     using Sources = CommonFlashKernelSources;
     const std::string& product = device.options.tileProduct.empty() ? Sources::tileProduct : device.options.tileProduct;
-    return device.compile(product + Sources::dense + Sources::activation + getGridText() + Sources::messageTable + Sources::schnetRows +
-                              Sources::schnetForward + Sources::schnetBackward,
+    return device.compile(product + Sources::dense + Sources::activation + getGridText() + (shape.rank > 0 ? Sources::messageLowRank : Sources::messageTable) +
+                              Sources::schnetRows + Sources::schnetForward + Sources::schnetBackward,
                           defines);
 }
 
@@ -169,6 +195,7 @@ void CommonSchNet::createStages() {
 
 /** The arguments that both kernels begin with, and the y that messages come from. */
 void CommonSchNet::addPairArguments(ComputeKernel& kernel, Member& member, int block) {
+    kernel->addArg(device.particles.getSize());
     kernel->addArg(0);
     kernel->addArg(list->counts);
     kernel->addArg(list->senders);
@@ -247,6 +274,7 @@ ComputeKernel CommonSchNet::createBackward(ComputeProgram& program, int index, i
 
 void CommonSchNet::enqueueLists() {
     list->enqueue();
+    evaluated = !stages.empty();
 }
 
 void CommonSchNet::enqueue(bool includeForces, double forceScale) {

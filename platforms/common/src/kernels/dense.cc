@@ -5,13 +5,14 @@
 // in [rows][16 kSteps], out [rows][16 ceil(outputs / 16)], both with strides of their own (denseStride() of them keeps tensor cores'
 // loads free of bank conflicts). `layer` is one of CommonDense::layers: its first tile of weights, its first bias (-1: none), kSteps
 // and the number of tiles of 8 outputs. The warps of a work-group share out the tiles: read from memory are the layer's weights,
-// once for each work-group. Call it from all threads, with barriers in front of it and behind it. in and out must not overlap.
+// once for each work-group. Call it from all threads, with barriers in front of it and behind it; with rows = 0 it does nothing.
+// in and out must not overlap.
 // Columns of padding become 0, or keep what they are.
 
 DEVICE void dense(LOCAL_ARG real* out, int strideOut, bool add, LOCAL_ARG const real* in, int strideIn, int rows, int4 layer,
                   GLOBAL const WEIGHT* RESTRICT weights, GLOBAL const real* RESTRICT biases) {
     const int lane = LOCAL_ID%32, g = lane/4, t = lane%4;
-    for (int tile = LOCAL_ID/32; tile < layer.w; tile += LOCAL_SIZE/32) {
+    for (int tile = LOCAL_ID/32; rows > 0 && tile < layer.w; tile += LOCAL_SIZE/32) {
         real acc[4] = {0, 0, 0, 0};
         if (layer.y >= 0) {
             acc[0] = acc[2] = biases[layer.y+8*tile+2*t];

@@ -17,9 +17,9 @@
 #define WIDTH (CHUNKS*CHANNELS*LANES)
 
 /** The rows of pairs, as parameters and as arguments. */
-#define PAIR_ROWS int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const int* RESTRICT senders, GLOBAL const int* RESTRICT pieces, \
+#define PAIR_ROWS int numParticles, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const int* RESTRICT senders, GLOBAL const int* RESTRICT pieces, \
                   GLOBAL const real* RESTRICT fractions, GLOBAL const int* RESTRICT types
-#define PASS_PAIR_ROWS capacity, counts, senders, pieces, fractions, types
+#define PASS_PAIR_ROWS numParticles, capacity, counts, senders, pieces, fractions, types
 /** The filter, as parameters and as what a kernel passes. */
 #define FILTER GLOBAL const real4* RESTRICT table
 #define PASS_FILTER table

@@ -9,7 +9,7 @@
 //
 // In the last launch of an evaluation (addForces), dE/dt is complete: F_i = sum_e dE/dt dt/dr (x_j - x_i) / r goes to OpenMM's forces.
 // Fused: both sums over the pairs, dense layers, forces: one launch a block. Each pair is evaluated from both sides, so a row's owner
-// has all that it needs. Bytes a particle beside the pairs': 12 H + 4 F. Local memory: 2 LOCAL_REALS. No atomics but the forces'.
+// has all that it needs. Bytes a particle beside the pairs': 12 H + 4 F. Local memory: as forward. No atomics but the forces'.
 
 /** Forces on the rows. Begins after a barrier, ends with one. */
 DEVICE void addRowForces(LOCAL_ARG real* scratch, int begin, int rows, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const real4* RESTRICT deltas,
@@ -46,21 +46,20 @@ KERNEL void schnetBackward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int ex
                            DENSE_LAYERS, int block, int previous, int previousIsEmbedding, GLOBAL const real* RESTRICT derivatives, GLOBAL real* gx,
                            GLOBAL real* RESTRICT qPrevious, int qWidth, int addForces, GLOBAL const real4* RESTRICT deltas, GLOBAL const int* RESTRICT slots,
                            GLOBAL mm_ulong* RESTRICT forceBuffers, real forceScale) {
-    LOCAL real first[LOCAL_REALS], second[LOCAL_REALS];
-    for (int tile = GROUP_ID; tile*ROWS < NUM_PARTICLES; tile += NUM_GROUPS) {
-        const int begin = tile*ROWS, rows = min(ROWS, NUM_PARTICLES-begin);
+    LOCAL real first[TILE_REALS], second[SCRATCH_REALS];
+    for (int tile = GROUP_ID; tile*ROWS < numParticles; tile += NUM_GROUPS) {
+        const int begin = tile*ROWS, rows = min(ROWS, numParticles-begin);
         passMessagesBack(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType, q, dEdt, isFirst, previous >= 0);
 #ifdef IS_BLOCK
-        if (previous >= 0) {
-            loadRows(second, gx, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH, 0, types);
-            SYNC_THREADS;
-            DENSE(second, true, first, block+LAYER_A_BACK);
-            SYNC_THREADS;
-            storeRows(gx, second, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH);
-            backToMessage(second, first, begin, rows, PASS_DENSE_LAYERS, previous, previousIsEmbedding, derivatives, qPrevious, qWidth);
-        }
+        const int backRows = (previous >= 0 ? rows : 0);
+        loadRows(second, gx, begin, backRows, HIDDEN_WIDTH, HIDDEN_WIDTH, 0, types);
+        SYNC_THREADS;
+        if (previous >= 0)
+            DENSE(second, true, first, backRows, block+LAYER_A_BACK);
+        SYNC_THREADS;
+        storeRows(gx, second, begin, backRows, HIDDEN_WIDTH, HIDDEN_WIDTH);
+        backToMessage(second, first, begin, backRows, PASS_DENSE_LAYERS, previous, previousIsEmbedding, derivatives, qPrevious, qWidth);
 #endif
-        if (addForces)
-            addRowForces(second, begin, rows, capacity, counts, deltas, dEdt, slots, forceBuffers, forceScale);
+        addRowForces(second, begin, addForces ? rows : 0, capacity, counts, deltas, dEdt, slots, forceBuffers, forceScale);
     }
 }

@@ -1,5 +1,6 @@
 // What the kernels of a SchNet do with the rows of a tile: up to ROWS particles from `begin` on, in local memory [row][TILE_STRIDE].
-// All of a work-group's threads call these functions; none of them begins or ends with a barrier unless it says so.
+// All of a work-group's threads call these functions; none of them begins or ends with a barrier unless it says so. With rows = 0
+// they do nothing but meet the barriers: kernels have none under a condition, which compilers for CPUs handle by doubling the text.
 //
 // Layers of a block in CommonDense::layers, from the block's index on:  A, B, D, A^T, B^T, D^T; of a neighbor embedding:  K, K^T.
 
@@ -15,7 +16,7 @@
 /** The layers' weights, as parameters and as arguments. */
 #define DENSE_LAYERS GLOBAL const WEIGHT* RESTRICT weights, GLOBAL const real* RESTRICT biases, GLOBAL const int4* RESTRICT layers
 #define PASS_DENSE_LAYERS weights, biases, layers
-#define DENSE(out, add, in, layer) dense(out, TILE_STRIDE, add, in, TILE_STRIDE, rows, layers[layer], weights, biases)
+#define DENSE(out, add, in, rows, layer) dense(out, TILE_STRIDE, add, in, TILE_STRIDE, rows, layers[layer], weights, biases)
 
 /** Rows of from [particle or type][stride]. */
 DEVICE void loadRows(LOCAL_ARG real* to, GLOBAL const real* from, int begin, int rows, int width, int stride, int byType, GLOBAL const int* RESTRICT types) {
@@ -57,19 +58,17 @@ DEVICE void multiplyRows(LOCAL_ARG real* g, GLOBAL const real* derivatives, int 
  */
 DEVICE void backToMessage(LOCAL_ARG real* gx, LOCAL_ARG real* spare, int begin, int rows, DENSE_LAYERS, int block, int isEmbedding,
                           GLOBAL const real* derivatives, GLOBAL real* q, int qWidth) {
-    if (isEmbedding) {
-        DENSE(spare, false, gx, block+LAYER_K_BACK);
-        SYNC_THREADS;
+    DENSE(spare, false, gx, rows, block+(isEmbedding ? LAYER_K_BACK : LAYER_D_BACK));
+    SYNC_THREADS;
+    if (isEmbedding)
         storeRows(q, spare, begin, rows, HIDDEN_WIDTH, qWidth);
-    }
-    else {
-        DENSE(spare, false, gx, block+LAYER_D_BACK);
-        SYNC_THREADS;
+    else
         multiplyRows(spare, derivatives, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH);
-        SYNC_THREADS;
-        DENSE(gx, false, spare, block+LAYER_B_BACK);
-        SYNC_THREADS;
+    SYNC_THREADS;
+    if (!isEmbedding)
+        DENSE(gx, false, spare, rows, block+LAYER_B_BACK);
+    SYNC_THREADS;
+    if (!isEmbedding)
         storeRows(q, gx, begin, rows, FILTER_PADDED, qWidth);
-    }
     SYNC_THREADS;
 }
