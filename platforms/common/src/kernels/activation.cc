@@ -61,3 +61,10 @@ DEVICE real activateMish(real x, real* derivative) {
     *derivative = t+x*sigmoid*4*one*(top+one)*inverse*inverse;
     return x*t;
 }
+
+/** x > 0 ? x : alpha (exp(x / alpha) - 1) */
+DEVICE real activateCelu(real x, real alpha, real* derivative) {
+    const real e = EXP((x < 0 ? x : 0)/alpha);
+    *derivative = e;
+    return x > 0 ? x : alpha*(e-1);
+}
