@@ -3,5 +3,5 @@
 #include "TestFlashForce.h"
 
 int main(int argc, char** argv) {
-    return OpenMMFlashTests::runFlashForceTests("CPU", {2e-6, 2e-5}, argc, argv);
+    return OpenMMFlashTests::runFlashForceTests("CPU", {2e-6, 2e-5}, {}, argc, argv);
 }

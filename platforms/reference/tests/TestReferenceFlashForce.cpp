@@ -3,5 +3,7 @@
 #include "TestFlashForce.h"
 
 int main(int argc, char** argv) {
-    return OpenMMFlashTests::runFlashForceTests("Reference", {1e-9, 1e-9}, argc, argv);
+    OpenMMFlashTests::PlatformOptions options;
+    options.roundsHalfWeights = false;
+    return OpenMMFlashTests::runFlashForceTests("Reference", {1e-9, 1e-9}, options, argc, argv);
 }

@@ -1,0 +1,30 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
+// TestOpenCLFlashForce single|mixed|double [part of a test's name]
+#include "TestFlashForce.h"
+#include <iostream>
+
+int main(int argc, char** argv) {
+    const std::string precision = argc > 1 ? argv[1] : "";
+    OpenMMFlashTests::Tolerances tolerances;
+    OpenMMFlashTests::PlatformOptions options;
+    options.properties = {{"Precision", precision}};
+    options.compilesContexts = true;
+    if (precision == "single") {
+        tolerances = {2e-6, 2e-5};
+        options.singlePositions = true;
+    }
+    else if (precision == "mixed")
+        tolerances = {1e-6, 1e-5};
+    else if (precision == "double") {
+        tolerances = {1e-9, 1e-9};
+        options.tableTolerance = 1e-10;
+        options.roundsHalfWeights = false;
+    }
+    else {
+        std::cerr << "The first argument is the precision: single, mixed or double, not '" << precision << "'" << std::endl;
+        return 2;
+    }
+    return OpenMMFlashTests::runFlashForceTests("OpenCL", tolerances, options, argc - 1, argv + 1);
+}
