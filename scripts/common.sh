@@ -56,6 +56,18 @@ ensureBuildTools() {
     hasPythonHeader || fail "$("$PYTHON" -c 'import sys; print(sys.executable)') has no Python.h; install its headers, or name another Python with PYTHON=..."
 }
 
+hasOpenCL() {
+    printf '#include <CL/opencl.h>\n' | "${CXX:-g++}" -E -x c++ - > /dev/null 2>&1 &&
+        "$PYTHON" -c 'import ctypes; ctypes.CDLL("libOpenCL.so.1")' 2> /dev/null &&
+        compgen -G "${OCL_ICD_VENDORS:-/etc/OpenCL/vendors}/*.icd" > /dev/null
+}
+
+# To build and to test the OpenCL platform: headers, the loader, and PoCL, which makes a device of any CPU.
+ensureOpenCL() {
+    hasOpenCL || aptInstall "Needed to test the OpenCL platform" opencl-headers ocl-icd-libopencl1 pocl-opencl-icd
+    hasOpenCL || fail "there are no OpenCL headers (CL/opencl.h), no libOpenCL.so.1, or no OpenCL device (/etc/OpenCL/vendors is empty)"
+}
+
 # A digest of everything the wheel is built from.
 sourceKey() {
     (cd "$ROOT" && find CMakeLists.txt pyproject.toml README.md LICENSE cmake openmmapi platforms serialization wrappers python \

@@ -13,6 +13,7 @@ REQUIRED = [
     r"OpenMM\.libs/lib/libOpenMMFlash\.so",
     r"OpenMM\.libs/lib/plugins/libOpenMMFlashReference\.so",
     r"OpenMM\.libs/lib/plugins/libOpenMMFlashCPU\.so",
+    r"OpenMM\.libs/lib/plugins/libOpenMMFlashOpenCL\.so",
     r"OpenMM\.libs/include/openmmflash/FlashForce\.h",
     r"OpenMM\.libs/include/openmmflash/FlashModel\.h",
     r"openmmflash/__init__\.py",

@@ -4,6 +4,8 @@ LOGS=$ROOT/build/test-logs
 TEST_ENV=$ROOT/.venv-test
 WHEEL_ENV=$ROOT/build/wheel-env
 JOBS=${JOBS:-2}
+# PoCL keeps the programs that it has compiled here: a second run of the tests takes half the time.
+export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$ROOT/build/pocl}
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 TORCH=torch==2.13.0
 TORCHANI=torchani==2.2.4
@@ -79,6 +81,8 @@ countJunit() {
 setUpTests() {
     local key
     ensureBuildTools
+    ensureOpenCL
+    mkdir -p "$POCL_CACHE_DIR"
     key=$("$PYTHON" --version)$'\n'$TORCH$'\n'$TORCHANI$'\n'$TORCHANI_NEW$'\n'$(cat "$ROOT"/tests/python/requirements*.txt)
     makeVenv "$TEST_ENV" "$key"
     if [ "$VENV_READY" = yes ]; then
@@ -104,7 +108,7 @@ configure() {
     local folder=$1
     shift
     cmake -S "$ROOT" -B "$folder" -G Ninja -DPython_EXECUTABLE="$TEST_ENV/bin/python" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
-        -DOPENMMFLASH_BUILD_TESTS=ON -DOPENMMFLASH_WERROR=ON "$@"
+        -DOPENMMFLASH_BUILD_TESTS=ON -DOPENMMFLASH_WERROR=ON -DOPENMMFLASH_WITH_OPENCL=ON "$@"
 }
 
 # The wheel, built once for each state of the sources, with build isolation. Sets WHEEL.
