@@ -34,7 +34,8 @@ class Machine:
         variables = dict(os.environ)
         variables.pop("LD_LIBRARY_PATH", None)
         if kind != "nothing":
-            fake_driver.build(kind, self.folder / kind, self.plugins)
+            if not (self.folder / kind).exists():
+                fake_driver.build(kind, self.folder / kind, self.plugins)
             variables["LD_LIBRARY_PATH"] = str(self.folder / kind)
         variables |= {"RECORDING_DRIVER_LOG": str(self.folder / "log"), "LD_BIND_NOW": "1"}
         variables |= {"RECORDING_DRIVER_CAPABILITY": str(capability), "RECORDING_DRIVER_VERSION": str(version)}

@@ -47,7 +47,7 @@ def ani2x(members=8):
 def published(name):
     from openmmflash.bench import models
 
-    return {"cgschnet": models.cgSchNet, "schnetpack": models.schnetPack, "ani2x": ani2x}[name]()
+    return {"cgschnet": models.cgSchNet, "schnetpack-128": models.schnetPack, "ani2x": ani2x}[name]()
 
 
 def specialisations():
@@ -56,7 +56,7 @@ def specialisations():
     for precision, half in (("single", False), ("single", True), ("mixed", False), ("double", False)):
         label = precision + ("-half" if half else "")
         found[f"cgschnet-16x269-{label}"] = ("cgschnet", precision, 16 * 269, 16, None, half, {})
-        found[f"schnetpack-3000-box-{label}"] = ("schnetpack", precision, 3000, 1, np.diag([3.2, 3.2, 3.2]), half, {})
+        found[f"schnetpack-3000-box-{label}"] = ("schnetpack-128", precision, 3000, 1, np.diag([3.2, 3.2, 3.2]), half, {})
         found[f"ani2x-600-{label}"] = ("ani2x", precision, 600, 1, None, half, {})
     found["cgschnet-1x269-single"] = ("cgschnet", "single", 269, 1, None, False, {})
     found["ani2x-60-single"] = ("ani2x", "single", 60, 1, None, False, {})
