@@ -227,7 +227,7 @@ void CommonAni::arrangeAtoms() {
     const size_t stride = CommonDense::pad(compiled->aevLength);
     reserve(cc, rowCounts, n, sizeof(mm_int2), "flashAniRowCounts");
     reserve(cc, aev, n * stride, realSize, "flashAev");
-    reserve(cc, gradients, numChunks * n * stride, realSize, "flashAevGradients");
+    reserve(cc, gradients, static_cast<size_t>(numChunks) * n * stride, realSize, "flashAevGradients");
     reserve(cc, scratch, static_cast<size_t>(networkGroups) * 16 * rowTiles * scratchStride, realSize, "flashAniScratch");
     reserve(cc, energies, static_cast<size_t>(numMembers) * n, realSize, "flashAniEnergies");
     cc.clearBuffer(aev); // what is behind a row's columns stays so

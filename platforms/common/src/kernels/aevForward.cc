@@ -17,7 +17,7 @@
 // and DISTANCE_CHUNK go through in chunks of them.
 //
 // Bytes: 24 read and 28 written a pair, 40 read a triple (first cache); (4 or 8) AEV_LENGTH an atom written.
-// Local memory: BATCH (ANGLE_CHUNK + DISTANCE_CHUNK) + 2 THREADS reals, 2 NUM_TYPES + 2 THREADS ints.
+// Local memory: BATCH (ANGLE_CHUNK + DISTANCE_CHUNK) + 2 THREADS reals, 2 NUM_TYPES + 2 THREADS ints: 8.3 KB for ANI-2x (single).
 
 #define PARTS (THREADS/BATCH)
 #define ANGLE_PASSES ((ANGLES+ANGLE_CHUNK-1)/ANGLE_CHUNK)
@@ -54,7 +54,7 @@ KERNEL void computeAev(int numParticles, GLOBAL const int* RESTRICT counts, GLOB
                        GLOBAL const real4* RESTRICT radialConstants, GLOBAL const real4* RESTRICT angleConstants,
                        GLOBAL const real4* RESTRICT distanceConstants, GLOBAL real4* records, GLOBAL real* cutoffs, GLOBAL int2* RESTRICT neighbors,
                        GLOBAL int2* RESTRICT rowCounts, GLOBAL real* aev) {
-    LOCAL int typeStarts[NUM_TYPES+1];   // of a chunk of the row
+    LOCAL int typeStarts[NUM_TYPES+1];    // of a chunk of the row
     LOCAL int angularStarts[NUM_TYPES+1]; // among the neighbours within the angular cutoff
     LOCAL int scratch[THREADS];
     LOCAL int totals[4];

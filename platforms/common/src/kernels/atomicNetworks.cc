@@ -21,7 +21,7 @@
 //       z, w = the same backwards.
 // Out:  energies [member][x]; gradients [chunk][x][AEV_STRIDE].
 // Bytes a task and member: its weights twice (fp32, C of ANI-2x: 1.4 MB), atoms * (aev + gradient + about 4 scratch widths).
-// Local memory: 16 ROW_TILES (128 STAGE_CHUNKS + 8) reals.
+// Local memory: 16 ROW_TILES (128 STAGE_CHUNKS + 8) reals: 33 to 35 KB, which CommonAni sees to.
 
 #define THREADS 128
 #define WARPS (THREADS/32)
@@ -106,9 +106,9 @@ DEVICE void multiply(GLOBAL const real* from, int fromStride, GLOBAL real* to, i
 }
 
 KERNEL void evaluateNetworks(int numParticles, GLOBAL const int4* RESTRICT tasks, int numTasks, int numChunks, int includeForces,
-                             GLOBAL const int4* RESTRICT networks, GLOBAL const int4* RESTRICT hiddenLayers, GLOBAL const int4* RESTRICT layers, GLOBAL const WEIGHT* RESTRICT weights,
-                             GLOBAL const real* RESTRICT biases, GLOBAL const real* RESTRICT readouts, GLOBAL const real* aev, GLOBAL real* scratch,
-                             GLOBAL real* RESTRICT energies, GLOBAL real* gradients) {
+                             GLOBAL const int4* RESTRICT networks, GLOBAL const int4* RESTRICT hiddenLayers, GLOBAL const int4* RESTRICT layers,
+                             GLOBAL const WEIGHT* RESTRICT weights, GLOBAL const real* RESTRICT biases, GLOBAL const real* RESTRICT readouts,
+                             GLOBAL const real* aev, GLOBAL real* scratch, GLOBAL real* RESTRICT energies, GLOBAL real* gradients) {
     LOCAL real stage[ROWS*STAGE_STRIDE];
     GLOBAL real* hidden = scratch+(mm_long) GROUP_ID*ROWS*SCRATCH_STRIDE;
     for (int index = GROUP_ID; index < numTasks; index += NUM_GROUPS) {
