@@ -59,10 +59,10 @@ int CommonSchNet::getLocalBytes(int numRows) const {
 
 /**
  * Particles of a tile. Every work-group reads all weights of its layers, so tiles should be large; but there should be one for each
- * multiprocessor. OpenMM wants about five work-groups on each.
+ * multiprocessor. OpenMM wants about six work-groups on each.
  */
 int CommonSchNet::chooseRows() const {
-    const int wanted = std::max(1, cc.getNumThreadBlocks() / 5), n = device.particles.getSize();
+    const int wanted = std::max(1, cc.getNumThreadBlocks() / 6), n = device.particles.getSize();
     int chosen = device.options.rows > 0 ? device.options.rows : 16;
     while (device.options.rows == 0 && chosen > 1 && (n + chosen - 1) / chosen < wanted)
         chosen /= 2;

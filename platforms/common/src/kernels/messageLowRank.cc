@@ -23,6 +23,7 @@
 #define PAIRS (16*PAIR_TILES)
 #define TILES 4
 #define CHANNEL_TILES (PADDED_CHANNELS/8)
+#define LOAD_TWO(p) (*(GLOBAL const real2*) (p))
 // A thread's sums stay in registers where loops over them are written out.
 #ifdef __OPENCL_VERSION__
 #define UNROLL
@@ -116,9 +117,9 @@ DEVICE void passMessages(LOCAL_ARG real* m, LOCAL_ARG real* scratch, int begin, 
                         for (int half8 = 0; half8 < 2; half8++)
                             if (g+8*half8 < here) {
                                 const int j = senders[i*capacity+first+16*part+g+8*half8];
-                                GLOBAL const real* RESTRICT yj = y+(mm_long) (byType ? types[j] : j)*WIDTH+8*tile+2*t;
-                                sum[2*w] += yj[0]*filter[2*half8];
-                                sum[2*w+1] += yj[1]*filter[2*half8+1];
+                                const real2 yj = LOAD_TWO(y+(mm_long) (byType ? types[j] : j)*WIDTH+8*tile+2*t);
+                                sum[2*w] += yj.x*filter[2*half8];
+                                sum[2*w+1] += yj.y*filter[2*half8+1];
                             }
                     }
                 }
@@ -140,8 +141,6 @@ DEVICE void passMessagesBack(LOCAL_ARG real* ybar, LOCAL_ARG real* scratch, int 
     for (int row = 0; row < rows; row++)
         for (int firstTile = 0; firstTile < CHANNEL_TILES; firstTile += 4*TILES) {
             const int i = begin+row, count = counts[i];
-            GLOBAL const real* RESTRICT yi = y+(mm_long) (byType ? types[i] : i)*WIDTH+2*t;
-            GLOBAL const real* RESTRICT qi = q+(mm_long) i*WIDTH+2*t;
             real sum[2*TILES];
             UNROLL
             for (int w = 0; w < 2*TILES; w++)
@@ -159,6 +158,7 @@ DEVICE void passMessagesBack(LOCAL_ARG real* ybar, LOCAL_ARG real* scratch, int 
                         if (tile >= CHANNEL_TILES || here <= 0)
                             continue;
                         GLOBAL const WEIGHT* RESTRICT expansion = weights+(layer.x+(mm_long) tile*EXPANDED_STEPS)*WEIGHTS_PER_STEP;
+                        const real2 yi = LOAD_TWO(y+(mm_long) (byType ? types[i] : i)*WIDTH+8*tile+2*t), qi = LOAD_TWO(q+(mm_long) i*WIDTH+8*tile+2*t);
                         real filter[4] = {0, 0, 0, 0}, slope[4] = {0, 0, 0, 0};
                         tileProduct(filter, scratch+16*part*EXPANDED_STRIDE, EXPANDED_STRIDE, here, expansion, EXPANDED_STEPS, lane);
                         tileProduct(slope, slopes+16*part*EXPANDED_STRIDE, EXPANDED_STRIDE, here, expansion, EXPANDED_STEPS, lane);
@@ -166,12 +166,11 @@ DEVICE void passMessagesBack(LOCAL_ARG real* ybar, LOCAL_ARG real* scratch, int 
                         for (int half8 = 0; half8 < 2; half8++)
                             if (g+8*half8 < here) {
                                 const int j = senders[i*capacity+first+16*part+g+8*half8];
-                                GLOBAL const real* RESTRICT yj = y+(mm_long) (byType ? types[j] : j)*WIDTH+8*tile+2*t;
-                                GLOBAL const real* RESTRICT qj = q+(mm_long) j*WIDTH+8*tile+2*t;
-                                const real q0 = qj[0], q1 = qj[1];
-                                s[half8] += slope[2*half8]*(qi[8*tile]*yj[0]+q0*yi[8*tile])+slope[2*half8+1]*(qi[8*tile+1]*yj[1]+q1*yi[8*tile+1]);
-                                sum[2*w] += q0*filter[2*half8];
-                                sum[2*w+1] += q1*filter[2*half8+1];
+                                const real2 yj = LOAD_TWO(y+(mm_long) (byType ? types[j] : j)*WIDTH+8*tile+2*t);
+                                const real2 qj = LOAD_TWO(q+(mm_long) j*WIDTH+8*tile+2*t);
+                                s[half8] += slope[2*half8]*(qi.x*yj.x+qj.x*yi.x)+slope[2*half8+1]*(qi.y*yj.y+qj.y*yi.y);
+                                sum[2*w] += qj.x*filter[2*half8];
+                                sum[2*w+1] += qj.y*filter[2*half8+1];
                             }
                     }
                     UNROLL
