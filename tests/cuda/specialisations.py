@@ -44,10 +44,22 @@ def ani2x(members=8):
     return metadata, tensors
 
 
+def smoothSchNet():
+    """A CGSchNet whose filters are as smooth as trained ones are, so that they are of low rank."""
+    from openmmflash.bench import models
+
+    metadata, tensors = models.cgSchNet(basis=16)
+    for name in tensors:
+        if ".filter.0." in name:
+            tensors[name] = 0.1 * tensors[name]
+    metadata["hyperparameters"]["num_basis"] = 16
+    return metadata, tensors
+
+
 def published(name):
     from openmmflash.bench import models
 
-    return {"cgschnet": models.cgSchNet, "schnetpack-128": models.schnetPack, "ani2x": ani2x}[name]()
+    return {"cgschnet": models.cgSchNet, "smooth": smoothSchNet, "schnetpack-128": models.schnetPack, "ani2x": ani2x}[name]()
 
 
 def specialisations():
@@ -56,6 +68,7 @@ def specialisations():
     for precision, half in (("single", False), ("single", True), ("mixed", False), ("double", False)):
         label = precision + ("-half" if half else "")
         found[f"cgschnet-16x269-{label}"] = ("cgschnet", precision, 16 * 269, 16, None, half, {})
+        found[f"cgschnet-16x269-low-rank-{label}"] = ("smooth", precision, 16 * 269, 16, None, half, {"OPENMMFLASH_DEVICE_FILTER": "2"})
         found[f"schnetpack-3000-box-{label}"] = ("schnetpack-128", precision, 3000, 1, np.diag([3.2, 3.2, 3.2]), half, {})
         found[f"ani2x-600-{label}"] = ("ani2x", precision, 600, 1, None, half, {})
     found["cgschnet-1x269-single"] = ("cgschnet", "single", 269, 1, None, False, {})
