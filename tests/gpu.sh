@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The whole test suite on platform CUDA, on a machine with a GPU and no network: tests/gpu.sh CARRIED OUTPUT
 #   CARRIED  the folder that tests/gpu_prepare.sh made elsewhere       OUTPUT  for logs, JUnit files and results.json
-# Environment: PYTHON (default python3), GPU_SECONDS (default 500): how long pytest may take; SANITIZER=no leaves out compute-sanitizer.
+# Environment: PYTHON (default python3); GPU_SECONDS (default 500): how long pytest may take; SANITIZER=no leaves out
+# compute-sanitizer; CASES=--small takes few models; GPU_PLATFORM=OpenCL runs it all on that platform, to try the script without a GPU.
 set -euo pipefail
-[ $# = 2 ] || { sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# = 2 ] || { sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 mkdir -p "$2"
 OUTPUT=$(cd "$2" && pwd -P)
@@ -14,14 +15,15 @@ trap 'rm -rf "$work"' EXIT
 
 makeGpuEnvironment "$1" "$work/env"
 cd "$root"
+export GPU_PLATFORM=${GPU_PLATFORM:-CUDA}
 export PYTHONPATH=$root/tests/python:$root/tests/gpu PYTHONFAULTHANDLER=1
 TAIL=40 step diagnose "$GPU_PYTHON" -m openmmflash diagnose
-step gpu hasGpu
+[ "$GPU_PLATFORM" != CUDA ] || step gpu hasGpu
 pytest=("$GPU_PYTHON" -m pytest -q -rfEs -p no:cacheprovider)
 
 # 1. Each model in each precision beside Reference, twice over: quick, and the first thing to look at.
-step cases "$GPU_PYTHON" tests/gpu/cases.py --json "$OUTPUT/cases.json"
-step cases-without-tensor-cores env OPENMMFLASH_CUDA_TENSOR_CORES=0 "$GPU_PYTHON" tests/gpu/cases.py --json "$OUTPUT/cases-plain.json"
+step cases "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --json "$OUTPUT/cases.json"
+step cases-without-tensor-cores env OPENMMFLASH_CUDA_TENSOR_CORES=0 "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --json "$OUTPUT/cases-plain.json"
 
 # 2. The Python tests, with CUDA in place of OpenCL.
 step pytest timeout "${GPU_SECONDS:-500}" "${pytest[@]}" -p cuda_platforms --junitxml="$OUTPUT/pytest.xml" tests/python/test_force_values.py \

@@ -7,6 +7,7 @@ cases.py [--small] [--platform NAME] [--json FILE]     --small: few models, one 
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -65,7 +66,7 @@ def check(name, precision, half, periodic, platform, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--platform", default="CUDA")
+    parser.add_argument("--platform", default=os.environ.get("GPU_PLATFORM", "CUDA"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     repeats = 2 if arguments.small else REPEATS
