@@ -235,6 +235,7 @@ void CommonCalcFlashForceKernel::evaluateEnergies(ContextImpl& context) {
 }
 
 std::string CommonCalcFlashForceKernel::getCompilationReport() const {
+    ContextSelector selector(cc); // it reads what the device has counted
     ReportFields fields = {{"platform", "\"" + platformName + "\""}};
     const std::string network = potentials[0]->getReport();
     if (!network.empty())
