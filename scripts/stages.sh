@@ -199,7 +199,7 @@ THREADED='^TestCpu(NeighborList|Ani|FlashForce)$'
 stage_sanitize() {
     local rc
     useTestEnv
-    configure build/sanitize -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1
+    configure build/sanitize -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_WITH_OPENCL=OFF -DOPENMMFLASH_SANITIZE=address,undefined -DCMAKE_CXX_FLAGS_RELEASE=-O1
     check "build with sanitizers" cmake --build build/sanitize -j "$JOBS"
     rm -f "$LOGS"/sanitize*.xml
     rc=0
@@ -213,7 +213,7 @@ stage_sanitize() {
 stage_threads() {
     local rc=0
     useTestEnv
-    configure build/threads -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1
+    configure build/threads -DOPENMMFLASH_BUILD_PYTHON=OFF -DOPENMMFLASH_WITH_OPENCL=OFF -DOPENMMFLASH_SANITIZE=thread -DCMAKE_CXX_FLAGS_RELEASE=-O1
     check "build with ThreadSanitizer" cmake --build build/threads -j "$JOBS" --target OpenMMFlashReference OpenMMFlashCPU \
         TestCpuNeighborList TestCpuAni TestCpuSchNet TestCpuFlashForce
     rm -f "$LOGS/threads.xml"
