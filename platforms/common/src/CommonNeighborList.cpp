@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <climits>
 #include <cmath>
+#include <sstream>
+#include <stdexcept>
 
 namespace OpenMMFlash {
 
@@ -22,6 +24,7 @@ constexpr int CandidateCapacityArgument = 8, CapacityArgument = 11; // of findPa
 constexpr int StartThreads = 128;                                   // of startCells()
 /** Particles closer than this fraction of the cutoff are at the same position. */
 constexpr double CoincidenceFraction = 1e-9;
+constexpr double MaxImages = 1e6; // of a particle that are looked at
 
 /** At least so many elements. Arrays only grow. */
 void reserve(const CommonDevice& device, ComputeArray& array, size_t size, int elementSize, const std::string& name) {
@@ -126,6 +129,21 @@ OpenMM::ComputeKernel CommonNeighborList::makeKernel(bool candidates) {
     for (ComputeArray* array : options.hook.arrays)
         kernel->addArg(*array);
     return kernel;
+}
+
+/** A barostat, or a user, may make a box in which a particle has no end of images. */
+void CommonNeighborList::checkBox() const {
+    const Vec3* box = device.particles.getBox();
+    const double range = options.cutoff * device.particles.getLengthUnit();
+    double images = 1;
+    for (int k = 0; k < 3; k++)
+        images *= 2 * std::ceil(range / box[k][k]) + 1;
+    if (!(images <= MaxImages)) {
+        std::ostringstream message;
+        message << "the periodic box is too small for the model's cutoff: it measures " << box[0][0] << ", " << box[1][1] << ", " << box[2][2]
+                << " nm along the axes, and the cutoff is " << range << " nm; use a larger box";
+        throw std::invalid_argument(message.str());
+    }
 }
 
 bool CommonNeighborList::usesCells() {
@@ -269,6 +287,8 @@ void CommonNeighborList::setCapacity(int newCapacity) {
 void CommonNeighborList::enqueue() {
     if (device.particles.getSize() == 0)
         return;
+    if (device.particles.isPeriodic())
+        checkBox();
     if (usesCells()) {
         enqueueCells();
         return;

@@ -75,6 +75,7 @@ private:
     };
     double getReach() const;
     void setCapacity(int newCapacity);
+    void checkBox() const;
     /** Whether candidates are found through cells in the current box. */
     bool usesCells();
     void makeCells();
