@@ -58,6 +58,7 @@ KERNEL void schnetBackward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int ex
             DENSE(second, true, first, backRows, block+LAYER_A_BACK);
         SYNC_THREADS;
         storeRows(gx, second, begin, backRows, HIDDEN_WIDTH, HIDDEN_WIDTH);
+        SYNC_THREADS; // without it PoCL 3.1 loses what is stored where a tile has fewer numbers than threads
         backToMessage(second, first, begin, backRows, PASS_DENSE_LAYERS, previous, previousIsEmbedding, derivatives, qPrevious, qWidth);
 #endif
         addRowForces(second, begin, addForces ? rows : 0, capacity, counts, deltas, dEdt, slots, forceBuffers, forceScale);
