@@ -126,7 +126,7 @@ def loadedLibraries():
 def advice(failure):
     """What a plugin's failure to load means in practice."""
     lower = failure.lower()
-    if "libcuda" in lower or "libnvrtc" in lower or "libcufft" in lower:
+    if any(name in lower for name in ("libcuda", "libnvrtc", "libcufft", "libopenmmcuda.so: cannot open")):
         return "  [needs an NVIDIA driver: without a GPU, ignore it; with one, see CUDA above]"
     if "libamdhip" in lower or "libhip" in lower:
         return "  [needs an AMD GPU and ROCm: without one, ignore it]"
