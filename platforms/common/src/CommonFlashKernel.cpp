@@ -160,7 +160,9 @@ bool CommonCalcFlashForceKernel::checkFlags() {
     if ((*flags)[device->notFiniteFlag] > 0) {
         const int i = deviceParticles->getOrder()[CommonDevice::FlagBase - (*flags)[device->notFiniteFlag]];
         flags->clear(device->notFiniteFlag);
-        rethrow(FlashEvaluationError("a coordinate is not finite", {i}, {getPositions()[i]}));
+        const Vector3 x = getPositions()[i];
+        const bool finite = std::isfinite(x[0]) && std::isfinite(x[1]) && std::isfinite(x[2]);
+        rethrow(FlashEvaluationError(finite ? "a coordinate is more than 1e12 nm away from the periodic box" : "a coordinate is not finite", {i}, {x}));
     }
     bool valid = true;
     for (const auto& potential : potentials)

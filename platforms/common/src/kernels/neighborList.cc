@@ -15,10 +15,15 @@
 #define TEAMS 4
 
 #ifdef FLASH_PERIODIC
+/** Farther away, the image in the box is lost in rounding. */
+#define IS_NEAR(x) (IS_FINITE(x) && fabs(x) < (real) 1e12)
+
 /** How far to either side of the nearest image others can be within the range. */
 DEVICE int countImages(mixed range, mixed inverseWidth) {
     return (int) ceil(range * inverseWidth + (mixed) 0.5) - 1;
 }
+#else
+#define IS_NEAR(x) IS_FINITE(x)
 #endif
 
 /**
@@ -109,7 +114,7 @@ KERNEL void findPairs(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBA
         int begin = 0, end = 0;
         if (i < numParticles) {
             real4 x = posq[slots[i]];
-            if (rank == 0 && !(IS_FINITE(x.x) && IS_FINITE(x.y) && IS_FINITE(x.z)))
+            if (rank == 0 && !(IS_NEAR(x.x) && IS_NEAR(x.y) && IS_NEAR(x.z)))
                 ATOMIC_MAX(&flags[NOT_FINITE_FLAG], FLAG_BASE - i);
             xi = loadPosition(posq, posqCorrection, slots[i]);
 #ifdef USE_CANDIDATES
