@@ -4,15 +4,23 @@
 The platforms on which the tests of FlashForce run, and short ways to make Contexts on them.
 
 A platform in PLATFORMS must be there with our kernel: if it cannot be loaded, its tests fail. To test another one, add it to the
-list; a test takes part through `pytestmark = eachPlatform` (or the same as a decorator) and an argument called `platform`.
+list; a test takes part through `pytestmark = eachPlatform` (or the same as a decorator) and an argument called `platform`. A platform
+that runs in several precisions is in PLATFORMS in the one that most people use; with eachPrecision a test runs in all of them.
 """
 
+import functools
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import openmm
 import pytest
 
-import openmmflash  # noqa: F401  (loads the plugins where OpenMM itself does not look for them)
+from openmmflash import FlashForce  # loads the plugins where OpenMM itself does not look for them
+
+# PoCL, the OpenCL of machines without a GPU, compiles ten times faster so, and evaluates half as fast. (The C++ tests optimize, too.)
+os.environ.setdefault("POCL_EXTRA_BUILD_FLAGS", "-cl-opt-disable")
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,19 @@ class TestedPlatform:
 
     __test__ = False  # not a test class, whatever its name
 
-    name: str
+    name: str  # OpenMM's
     properties: dict = field(default_factory=dict, hash=False)
     precision: float = 1e-14  # rounding of one energy, relative to the sum of what was added up: what finite differences suffer from
     gradient: float = 1e-6  # of the RMS force: what finite differences of its energies can tell
     energies: float = 1e-12  # agreement of energies with exact arithmetic
     forces: float = 1e-12  # agreement of forces with exact arithmetic
     halfWeights: bool = False  # whether FlashForce.Half rounds the weights
+    singlePositions: bool = False  # positions are kept in single precision; those of random_models are such numbers
+    tableTolerance: float = 1e-6  # of forces that have the default one: Contexts are made with this one instead
+    compiles: bool = False  # programs are compiled for each new System: Contexts are costly
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *filter(None, [self.properties.get("Precision")])])
 
     def tolerance(self, wanted: float) -> float:
         return max(wanted, self.energies)
@@ -54,6 +68,8 @@ class TestedPlatform:
 
     def context(self, system, positions=None, integrator=None, box=None) -> openmm.Context:
         """A Context with these positions (nm) and box vectors (nm)."""
+        if self.tableTolerance != 1e-6:
+            refine(system, self.tableTolerance)
         integrator = openmm.VerletIntegrator(0.001) if integrator is None else integrator
         context = openmm.Context(system, integrator, self.get(), self.properties)
         if box is not None:
@@ -63,10 +79,74 @@ class TestedPlatform:
         return context
 
 
-PLATFORMS = [
-    TestedPlatform("Reference"),
-    # Networks in single precision, on tables that are certified to 1e-6; two threads, whatever the machine has.
-    TestedPlatform("CPU", {"Threads": "2"}, precision=1.5e-7, gradient=5e-3, energies=2e-6, forces=2e-5, halfWeights=True),
-]
+def refine(system, tolerance):
+    """Give the FlashForces of a System, also those in collective variables, another table tolerance where they have the default one."""
+    forces = list(system.getForces())
+    while forces:
+        force = forces.pop()
+        if FlashForce.isinstance(force):
+            flash = FlashForce.cast(force)
+            if flash.getTableTolerance() == 1e-6:
+                flash.setTableTolerance(tolerance)
+        elif isinstance(force, openmm.CustomCVForce):
+            forces += [force.getCollectiveVariable(i) for i in range(force.getNumCollectiveVariables())]
 
-eachPlatform = pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: platform.name)
+
+MINIMIZE = """
+import openmm
+system, force = openmm.System(), openmm.HarmonicBondForce()
+for i in range(4):
+    system.addParticle(1.0)
+    force.addBond(i, (i + 1) % 4, 0.1, 1000)
+system.addForce(force)
+context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform({name!r}), {properties!r})
+context.setPositions([[0, 0, 0], [0.2, 0, 0], [0.2, 0.3, 0], [0, 0.1, 0.1]])
+openmm.LocalEnergyMinimizer.minimize(context)
+"""
+
+
+@functools.cache
+def requireMinimizer(platform: TestedPlatform) -> None:
+    """Skip where OpenMM's minimizer ends the process whatever the forces are, as it does with PoCL 3.1: tried without ours."""
+    code = MINIMIZE.format(name=platform.name, properties=platform.properties)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    if run.returncode < 0:
+        pytest.skip(f"LocalEnergyMinimizer without a FlashForce ends with signal {-run.returncode} on {platform}")
+    assert run.returncode == 0, run.stderr
+
+
+REFERENCE = TestedPlatform("Reference")
+# Networks in single precision, on tables that are certified to 1e-6; two threads, whatever the machine has.
+CPU = TestedPlatform("CPU", {"Threads": "2"}, precision=1.5e-7, gradient=5e-3, energies=2e-6, forces=2e-5, halfWeights=True)
+OPENCL_SINGLE = TestedPlatform(
+    "OpenCL",
+    {"Precision": "single"},
+    precision=2.5e-7,
+    gradient=5e-3,
+    energies=2e-6,
+    forces=2e-5,
+    halfWeights=True,
+    singlePositions=True,
+    compiles=True,
+)
+OPENCL_MIXED = TestedPlatform(
+    "OpenCL", {"Precision": "mixed"}, precision=2.5e-7, gradient=5e-3, energies=1e-6, forces=1e-5, halfWeights=True, compiles=True
+)
+OPENCL_DOUBLE = TestedPlatform(
+    "OpenCL", {"Precision": "double"}, precision=1e-14, gradient=1e-6, energies=1e-9, forces=1e-9, tableTolerance=1e-10, compiles=True
+)
+PLATFORMS = [REFERENCE, CPU, OPENCL_SINGLE]
+PRECISIONS = [*PLATFORMS, OPENCL_MIXED, OPENCL_DOUBLE]
+
+onHosts = pytest.mark.parametrize("platform", [REFERENCE, CPU], ids=str)  # long runs, and what concerns no device
+eachPlatform = pytest.mark.parametrize("platform", PLATFORMS, ids=str)
+eachPrecision = pytest.mark.parametrize("platform", PRECISIONS, ids=str)
+
+
+def eachPlatformAnd(names, cases, inEachPrecision):
+    """Parametrize `platform` and `names`: all cases on all platforms, and some of them in the other precisions, too."""
+    assert set(inEachPrecision) <= set(cases)
+    arguments = [(platform, *case) for platform in PLATFORMS for case in cases]
+    arguments += [(platform, *case) for platform in PRECISIONS if platform not in PLATFORMS for case in inEachPrecision]
+    ids = ["-".join(str(value) for value in (*case, platform)) for platform, *case in arguments]
+    return pytest.mark.parametrize(("platform", *names), arguments, ids=ids)

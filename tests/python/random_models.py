@@ -175,10 +175,19 @@ PARTS = {
 # Models with a pair prior between all pairs have no meaning in a periodic box.
 PERIODIC = [name for name in PARTS if name not in ("mlcg", "ani-all-pairs")]
 
+
+def toGrid(x):
+    """
+    Whole multiples of 2^-18 nm: numbers of single precision up to 64 nm, and so are their sums. Platforms that keep positions in single
+    precision then evaluate the very configuration that was meant, moved by whole box vectors, too.
+    """
+    return np.round(np.asarray(x, float) * 2**18) / 2**18
+
+
 BOXES = {
-    "cubic": np.diag([1.1, 1.1, 1.1]),
-    "triclinic": np.array([[1.1, 0, 0], [0.3, 1.05, 0], [-0.35, 0.4, 1.15]]),
-    "smaller than the cutoff": np.array([[0.45, 0, 0], [0.1, 0.42, 0], [-0.15, 0.12, 0.48]]),
+    "cubic": toGrid(np.diag([1.1, 1.1, 1.1])),
+    "triclinic": toGrid([[1.1, 0, 0], [0.3, 1.05, 0], [-0.35, 0.4, 1.15]]),
+    "smaller than the cutoff": toGrid([[0.45, 0, 0], [0.1, 0.42, 0], [-0.15, 0.12, 0.48]]),
 }
 
 
@@ -208,7 +217,7 @@ def makeSystem(model, types, box=None, groups=None, mass=12.0):
 
 
 def randomPositions(n, rng, box=None, density=25.0, distance=0.16):
-    """[n, 3] in nm, no two closer than `distance` (images counted); without a box in a cube of `density` particles per nm^3."""
+    """[n, 3] in nm, on the grid, no two closer than `distance` (images counted); without a box, `density` particles per nm^3 in a cube."""
     frame = np.asarray(box, float) if box is not None else np.eye(3) * (n / density) ** (1 / 3)
     shifts = (
         np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)]) @ frame if box is not None else np.zeros((1, 3))
@@ -217,7 +226,7 @@ def randomPositions(n, rng, box=None, density=25.0, distance=0.16):
     for _ in range(100000):
         if len(positions) == n:
             return positions
-        candidate = rng.uniform(size=3) @ frame
+        candidate = toGrid(rng.uniform(size=3) @ frame)
         if len(positions) == 0 or np.min(np.linalg.norm(positions[:, None] + shifts[None] - candidate, axis=2)) > distance:
             positions = np.vstack([positions, candidate])
     raise ValueError(f"no room for {n} particles at a distance of {distance} nm")

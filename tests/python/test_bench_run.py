@@ -14,7 +14,7 @@ import small_models
 from openmmflash.bench import cases, models, results, runner
 from openmmflash.bench.process import MeasuredProcess, ProcessFailed
 from openmmflash.bench.programs import PROGRAMS, Program
-from platforms import eachPlatform
+from platforms import onHosts
 
 pytest.importorskip("click", reason="the command line needs the package click")
 
@@ -48,7 +48,7 @@ def peer(tmp_path, name="fake", energies="energies", forces="forces", source=PEE
     return Program(name, str(path), ("polyala", "cg"), ("ani", "schnet"), torch=False)
 
 
-@eachPlatform
+@onHosts
 def testPeersAreComparedBeforeTheyAreTimed(platform, ani, tmp_path):
     case = cases.polyalaCase(tmp_path / "case", ani, 22)
     peers = (
@@ -85,7 +85,7 @@ def testPeersAreComparedBeforeTheyAreTimed(platform, ani, tmp_path):
     assert lines.count("disagrees:") == 4 and lines.count("failed:") == 2
 
 
-@eachPlatform
+@onHosts
 def testOursIsComparedWithoutPriors(platform, tmp_path, monkeypatch):
     """cg: what is compared is the network of each replica; what is timed has the priors."""
     original = models.cgSchNet
@@ -199,7 +199,7 @@ def invoke(tmp_path, monkeypatch):
     return call
 
 
-@eachPlatform
+@onHosts
 def testCommand(platform, invoke, ani, tmp_path):
     pytest.importorskip("matplotlib", reason="plots are drawn with the package matplotlib")
     output = invoke(

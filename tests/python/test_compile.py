@@ -12,7 +12,7 @@ from openmmflash import FlashForce
 from platforms import PLATFORMS, eachPlatform
 
 CALPHA = "schnet_cln_ca_specialized_model_and_config.pt"
-compiling = pytest.mark.parametrize("platform", [p for p in PLATFORMS if p.name != "Reference"], ids=lambda platform: platform.name)
+compiling = pytest.mark.parametrize("platform", [p for p in PLATFORMS if p.name != "Reference"], ids=str)
 
 
 def report(platform, model, types, tolerance=None, precision=FlashForce.Single):

@@ -7,75 +7,25 @@ have been through; every instruction set; tables as exact as was asked for.
 
 import concurrent.futures
 
+import force_cases
 import numpy as np
 import openmm
 import pytest
-from random_models import BOXES, aniParts, makeModel, makeSystem, randomPositions, randomTypes, schnetParts
+from force_cases import CASES, assertSameBits, evaluate, positionsOf
+from random_models import aniParts, makeModel, makeSystem, randomPositions, randomTypes, schnetParts
 
 from openmmflash import FlashModel
 from openmmflash.convert._writer import modelBytes
-from platforms import PLATFORMS
+from platforms import CPU, REFERENCE, TestedPlatform
 
-REFERENCE, CPU = PLATFORMS
 SKIN, ISA = "OPENMMFLASH_CPU_SKIN", "OPENMMFLASH_CPU_ISA"
-LARGE = np.array([[2.4, 0, 0], [0.5, 2.2, 0], [-0.6, 0.7, 2.3]])
-
-
-def largeModel():
-    """Odd widths of more than one vector of any instruction set."""
-    return FlashModel.fromBytes(modelBytes(*schnetParts(filterBias=False, repulsion=6.0, seed=11, sizes=(37, 43, 9), width=0.2)))
-
-
-# name -> model, number of particles, box, number of groups. The pair priors keep particles apart, so that dynamics are stable.
-CASES = {
-    "schnet": (lambda: makeModel("mlcg-repulsion-cutoff"), 40, None, 1),
-    "schnet in a box": (lambda: makeModel("mlcg-repulsion-cutoff"), 26, BOXES["triclinic"], 1),
-    "large schnet in groups": (largeModel, 180, LARGE, 7),
-    "schnet with neighbor embedding": (lambda: makeModel("torchmdnet"), 60, LARGE, 1),
-    "ani": (lambda: makeModel("ani-3"), 40, None, 2),
-    "ani in a box": (lambda: makeModel("ani-3"), 150, LARGE, 1),
-}
 eachCase = pytest.mark.parametrize("name", CASES)
 
 
-class Case:
-    def __init__(self, name):
-        make, n, self.box, groups = CASES[name]
-        rng = np.random.default_rng(81)
-        self.model = make()
-        self.system, self.force = makeSystem(
-            self.model, randomTypes(self.model, n, rng), self.box, [int(g) for g in rng.integers(groups, size=n)], mass=20.0
-        )
-        self.system.addForce(self.force)
-        self.x = randomPositions(n, rng, self.box, distance=0.17)
-
+class Case(force_cases.Case):
     def context(self, threads=2, integrator=None, platform="CPU"):
-        integrator = openmm.VerletIntegrator(0.0005) if integrator is None else integrator
         properties = {"Threads": str(threads)} if platform == "CPU" else {}
-        context = openmm.Context(self.system, integrator, openmm.Platform.getPlatform(platform), properties)
-        context.setPositions(self.x)
-        return context
-
-    def equilibrated(self):
-        """Positions and velocities that carry particles across the skin again and again."""
-        context = self.context()
-        openmm.LocalEnergyMinimizer.minimize(context, maxIterations=30)
-        context.setVelocitiesToTemperature(300, 5)
-        return context.getState(positions=True, velocities=True)
-
-
-def evaluate(context):
-    state = context.getState(energy=True, forces=True)
-    return state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
-
-
-def positionsOf(context):
-    return context.getState(positions=True).getPositions(asNumpy=True)._value
-
-
-def assertSameBits(found, expected, what=""):
-    assert found[0] == expected[0], what
-    np.testing.assert_array_equal(found[1], expected[1], err_msg=what)
+        return self.contextOn(TestedPlatform(platform, properties), integrator)
 
 
 @eachCase
@@ -120,7 +70,7 @@ def test_sameBitsWithAnySkin(name, monkeypatch):
 def test_dynamicsDoNotDependOnTheAgeOfNeighborLists(name, monkeypatch):
     """400 steps in which lists are built now and then, against lists built at every step; on the way, against new Contexts."""
     case = Case(name)
-    start = case.equilibrated()
+    start = case.equilibrated(CPU)
 
     def makeContext():
         context = case.context()
@@ -193,7 +143,7 @@ def test_continuationInANewContext(name):
     """Positions and velocities are all there is: a new Context, on another number of threads, goes on with the same bits."""
     case = Case(name)
     context = case.context(2)
-    context.setState(case.equilibrated())
+    context.setState(case.equilibrated(CPU))
     context.getIntegrator().step(77)
     state, checkpoint = context.getState(positions=True, velocities=True), context.createCheckpoint()
     context.getIntegrator().step(100)

@@ -7,22 +7,21 @@ import pytest
 from numpy_evaluation import evaluate
 from random_models import BOXES, PARTS, PERIODIC, makeModel, makeSystem, randomPositions, randomTypes
 
-from platforms import eachPlatform
-
-pytestmark = eachPlatform
+from platforms import eachPlatform, eachPlatformAnd
 
 CASES = [(name, None) for name in PARTS] + [(name, box) for name in PERIODIC for box in BOXES]
+IN_EACH_PRECISION = [("mlcg", None), ("torchmdnet", "triclinic"), ("ani-3", "smaller than the cutoff")]
 
 
 def energyOf(context):
     return context.getState(energy=True).getPotentialEnergy()._value
 
 
-@pytest.mark.parametrize(("name", "boxName"), CASES)
+@eachPlatformAnd(("name", "boxName"), CASES, IN_EACH_PRECISION)
 def test_energy(platform, name, boxName):
     rng = np.random.default_rng(11)
     model, box = makeModel(name), BOXES.get(boxName)
-    n = {None: 14, "smaller than the cutoff": 4}.get(boxName, 26)
+    n = {None: 16, "smaller than the cutoff": 4}.get(boxName, 26)
     x, types = randomPositions(n, rng, box), randomTypes(model, n, rng)
     system, force = makeSystem(model, types, box)
     exclusions = [(0, 3), (2, 1)] if model.hasPairPrior() else []
@@ -37,12 +36,13 @@ def test_energy(platform, name, boxName):
     assert force.getParticleEnergies(context) == pytest.approx(expected.mean(axis=0), rel=0, abs=tolerance)
 
 
+@eachPlatform
 @pytest.mark.parametrize("name", ["schnet-3", "ani-3", "schnetpack"])
 def test_energiesInParts(platform, name):
     """Particles, groups and members add up to the energy, all scaled by the global parameters."""
     rng = np.random.default_rng(12)
     model = makeModel(name)
-    n = 15
+    n = 16
     x, types = randomPositions(n, rng), randomTypes(model, n, rng)
     groups = rng.choice([7, 2, 40], n)
     system, force = makeSystem(model, types, groups=groups)

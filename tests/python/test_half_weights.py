@@ -22,9 +22,8 @@ from openmmflash import FlashForce, FlashModel, loadModel
 from openmmflash.convert._writer import modelBytes
 from openmmflash.convert.torchani import convertTorchANI
 from openmmflash.models import ModelNotFoundError
-from platforms import PLATFORMS
+from platforms import PLATFORMS, REFERENCE
 
-REFERENCE = PLATFORMS[0]
 HALVES = [platform for platform in PLATFORMS if platform.halfWeights]
 CONFIGURATIONS = 6
 
@@ -144,7 +143,7 @@ def check(platform, model, energy, types, configurations):
     single = errors(ours(platform, model, types, configurations, FlashForce.Single), exact)
     half = errors(ours(platform, model, types, configurations, FlashForce.Half), exact)
     fp16 = errors([theirs(energy, model, types, x, torch.float16) for x in configurations], exact)
-    print(f"\n{model.getName()} on {platform.name}: errors of energy (kJ/mol) and forces (of RMS)")
+    print(f"\n{model.getName()} on {platform}: errors of energy (kJ/mol) and forces (of RMS)")
     for what, (e, f) in {"single": single, "half weights": half, "torch fp16": fp16}.items():
         print(f"    {what:12s} {e:.2e} {f / scale:.2e}")
     assert half[1] > 3 * single[1], "the weights should have been rounded"
@@ -179,7 +178,7 @@ def peptide(model):
     return types, [x + rng.normal(scale=0.006, size=x.shape) for _ in range(CONFIGURATIONS)]
 
 
-@pytest.mark.parametrize("platform", HALVES, ids=lambda platform: platform.name)
+@pytest.mark.parametrize("platform", HALVES, ids=str)
 @pytest.mark.parametrize("name", ["ani1x", "ani2x"])
 def test_ani(platform, name, torchani, request, tmp_path):
     if name == "ani1x":
@@ -195,7 +194,7 @@ def test_ani(platform, name, torchani, request, tmp_path):
     check(platform, model, aniEnergies(model, torchani), *peptide(model))
 
 
-@pytest.mark.parametrize("platform", HALVES, ids=lambda platform: platform.name)
+@pytest.mark.parametrize("platform", HALVES, ids=str)
 @pytest.mark.parametrize("seed", [92, 93])
 def test_schnet(platform, seed):
     """Of mlcg's shape: four blocks of 128 channels, 64 basis functions."""
