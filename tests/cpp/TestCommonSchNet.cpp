@@ -235,17 +235,16 @@ void testLowRank() {
     const Setting setting("OPENMMFLASH_DEVICE_FILTER", "2");
     SchNetOptions options;
     options.hidden = 20;
-    for (const auto& [filters, rank] : {std::pair<int, int>{50, 5}, {140, 20}})
-        for (const Precision& precision : precisions) {
-            options.filters = filters;
-            Case test(makeSchNet(8, options), {1, 45}, 12);
-            narrowFilters(test.model, rank);
-            compare("F = " + std::to_string(filters), test, precision);
-            if (filters == 50) {
-                roundWeights(test);
-                compare("half weights", test, precision);
-            }
-        }
+    options.filters = 50;
+    Case narrow(makeSchNet(8, options), {1, 45}, 12);
+    narrowFilters(narrow.model, 5);
+    compare("F = 50", narrow, single);
+    roundWeights(narrow);
+    compare("half weights", narrow, mixed);
+    options.filters = 140;
+    Case wide(makeSchNet(8, options), {1, 45}, 12);
+    narrowFilters(wide.model, 20);
+    compare("F = 140", wide, twice);
     options.neighborEmbedding = true;
     options.numMembers = 2;
     Case test(makeSchNet(31, options), {40});

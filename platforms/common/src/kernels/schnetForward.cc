@@ -45,6 +45,7 @@ KERNEL void schnetForward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int exp
         LOCAL_ARG real* other = second;
 #endif
         storeRows(x, h, begin, next >= 0 ? rows : 0, HIDDEN_WIDTH, HIDDEN_WIDTH);
+        SYNC_THREADS; // as behind the gradient's rows in schnetBackward
         if (next >= 0)
             DENSE(other, false, h, rows, next+LAYER_A);
         SYNC_THREADS;
@@ -87,6 +88,7 @@ KERNEL void schnetForward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int exp
         }
         const int lastRows = (readoutLayers > 0 ? backRows : 0);
         storeRows(gx, h, begin, lastRows, HIDDEN_WIDTH, HIDDEN_WIDTH);
+        SYNC_THREADS;
 #ifdef IS_BLOCK
         backToMessage(h, other, begin, lastRows, PASS_DENSE_LAYERS, block, 0, derivatives, q, WIDTH);
 #else
