@@ -131,6 +131,7 @@ void CommonAni::setParticles() {
 void CommonAni::compile(const std::vector<int>& types) {
     OpenMM::ComputeContext& cc = device.cc;
     CompiledAni newModel = compileAni(std::get<AniSpec>(model.network), types, device.options.compile);
+    std::string newReport = describeCompilation(newModel, device.options.compile, model.lengthUnit);
     auto newDense = std::make_unique<CommonDense>(cc, device.options);
     const std::vector<int> columns = getColumns(newModel);
     std::vector<mm_int4> networkTable, layerTable;
@@ -180,6 +181,7 @@ void CommonAni::compile(const std::vector<int>& types) {
     uploadReals(cc, angleConstants, angles, 4 * realSize, "flashAngleConstants");
     dense = std::move(newDense);
     compiled = std::move(newModel);
+    report = std::move(newReport);
     scratchStride = std::max(1, newStride);
     presentTypes = types;
 }
@@ -358,7 +360,7 @@ void CommonAni::downloadEnergies(ForceResults& results) {
 }
 
 std::string CommonAni::getReport() {
-    return compiled ? describeCompilation(*compiled, device.options.compile, model.lengthUnit) : describeFields({{"architecture", "\"ani\""}});
+    return compiled ? report : describeFields({{"architecture", "\"ani\""}});
 }
 
 } // namespace OpenMMFlash

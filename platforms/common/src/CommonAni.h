@@ -54,6 +54,7 @@ private:
 
     std::vector<int> presentTypes;
     std::optional<CompiledAni> compiled; ///< without its layers, which are packed
+    std::string report;                  ///< made while they were there
     std::unique_ptr<CommonDense> dense;
     int scratchStride = 0;  ///< reals that the hidden layers of the largest network take for an atom
     std::vector<int> order; ///< [x] our particle p
