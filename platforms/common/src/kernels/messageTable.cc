@@ -67,7 +67,8 @@ DEVICE void passMessages(LOCAL_ARG real* m, LOCAL_ARG real* scratch, int begin, 
  * ybar [row][TILE_STRIDE] if needsInput, and dE/dt of each entry: stored if isFirst, else added to what is there. Ends with a barrier.
  */
 DEVICE void passMessagesBack(LOCAL_ARG real* ybar, LOCAL_ARG real* scratch, int begin, int rows, PAIR_ROWS, FILTER,
-                             GLOBAL const real* RESTRICT y, int byType, GLOBAL const real* RESTRICT q, GLOBAL real* RESTRICT dEdt, int isFirst, int needsInput) {
+                             GLOBAL const real* RESTRICT y, int byType, GLOBAL const real* RESTRICT q, GLOBAL real* RESTRICT dEdt, int isFirst,
+                             int needsInput) {
     const int lane = LOCAL_ID%LANES, team = LOCAL_ID/LANES, part = team%SPLIT;
     LOCAL_ARG real* partial = scratch+team*BATCH*(LANES+1);
     for (int chunk = 0; chunk < CHUNKS; chunk++)
