@@ -159,7 +159,7 @@ stage_lint() {
     check "ruff check" ruff check --no-cache .
     check "ruff format" ruff format --no-cache --check --diff .
     check "clang-format" clang-format --dry-run -Werror $(cppFiles)
-    check "shell syntax" bash -n scripts/common.sh scripts/stages.sh scripts/demo scripts/test scripts/format .ci/run
+    check "shell syntax" bash -n scripts/common.sh scripts/stages.sh scripts/cuda_stage.sh scripts/demo scripts/test scripts/format .ci/run
     configure build/cpp
     check "clang-tidy" clangTidy
 }
