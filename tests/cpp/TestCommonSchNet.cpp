@@ -163,8 +163,11 @@ void roundWeights(Case& test) {
 void testDialects() {
     // All of them in each precision are what every platform's tests go through.
     int index = 0;
-    for (const NamedModel& model : makeSchNets())
-        compare(model.name, Case(model.spec, {1, 7, 20}, 11), precisions[index++ % 3]);
+    for (const NamedModel& model : makeSchNets()) {
+        const Precision& precision = precisions[index++ % 3];
+        // OpenMM's single precision rounds coordinates that are several images away from the first box.
+        compare(model.name, Case(model.spec, {1, 7, 20}, 11), precision, precision.name == std::string("single") ? 2 : 1);
+    }
 }
 
 void testWidths() {
