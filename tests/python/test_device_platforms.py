@@ -20,14 +20,16 @@ from random_models import aniParts, makeModel, makeSystem, randomTypes, toGrid
 from openmmflash import FlashForce, FlashModel
 from openmmflash.bench import water
 from openmmflash.convert._writer import modelBytes
-from platforms import CPU, OPENCL_DOUBLE, OPENCL_MIXED, OPENCL_SINGLE, REFERENCE
+from platforms import CPU, PRECISIONS, REFERENCE
 
 SKIN, CAPACITY, LARGE_GROUP = (f"OPENMMFLASH_DEVICE_{name}" for name in ("SKIN", "CAPACITY", "LARGE_GROUP"))
 CELLS, BRUTE_FORCE = "1", "1000000"  # for groups of more particles than this
 
 eachCase = pytest.mark.parametrize("name", CASES)
-eachDevice = pytest.mark.parametrize("platform", [OPENCL_SINGLE], ids=str)
-eachDevicePrecision = pytest.mark.parametrize("platform", [OPENCL_SINGLE, OPENCL_MIXED, OPENCL_DOUBLE], ids=str)
+DEVICES = [platform for platform in PRECISIONS if platform.compiles]
+SINGLE = DEVICES[0]
+eachDevice = pytest.mark.parametrize("platform", [SINGLE], ids=str)
+eachDevicePrecision = pytest.mark.parametrize("platform", DEVICES, ids=str)
 
 
 def rms(forces):
@@ -36,7 +38,7 @@ def rms(forces):
 
 def witness(platform):
     """A platform that is as exact; Reference is slow."""
-    return CPU if platform is OPENCL_SINGLE else REFERENCE
+    return CPU if platform is SINGLE else REFERENCE
 
 
 def assertAgree(platform, context, force, exact, groups=-1, particles=None):
@@ -60,7 +62,7 @@ def assertAgree(platform, context, force, exact, groups=-1, particles=None):
 @eachCase
 def test_sameBitsInTwentyRuns(platform, name):
     """Five Contexts, four times each; what was evaluated in between leaves no trace."""
-    if platform is not OPENCL_SINGLE and name not in ("large schnet in groups", "ani in a box"):
+    if platform is not SINGLE and name not in ("large schnet in groups", "ani in a box"):
         pytest.skip("single precision is enough for this case")
     case = Case(name)
     elsewhere = toGrid(1.25 * case.x + 0.125)
@@ -130,7 +132,7 @@ def test_rowsThatGrowInTheMiddleOfARun(platform, name, group, monkeypatch):
 @eachDevicePrecision
 @eachCase
 def test_cellsFindWhatBruteForceFinds(platform, name, monkeypatch):
-    if platform is not OPENCL_SINGLE and name not in ("large schnet in groups", "ani in a box"):
+    if platform is not SINGLE and name not in ("large schnet in groups", "ani in a box"):
         pytest.skip("single precision is enough for this case")
     case = Case(name)
     rng = np.random.default_rng(101)
@@ -219,6 +221,12 @@ def test_boxThatShrinksBelowThreeCells(platform, group, monkeypatch):
         context.setPeriodicBoxVectors(*box)
         context.setPositions(x)
         assertSameBits(evaluate(context), evaluate(platform.context(fresh, x)), f"{factor}")
+    # The box alone: no particle moves, and its neighbors are others.
+    for shift in (0.0625, 0.125, -0.0625):
+        box = LARGE + shift * np.diag([1, -1, 1])
+        fresh.setDefaultPeriodicBoxVectors(*box)
+        context.setPeriodicBoxVectors(*box)
+        assertSameBits(evaluate(context), evaluate(platform.context(fresh, x)), f"box changed by {shift}")
 
 
 def waterModel():
@@ -312,13 +320,17 @@ def soluteInWater(edge, periodic):
         force.addParticles(particles, [types[i] for i in particles], [0] * len(particles))
         force.setUsesPeriodicBoundaryConditions(True)
     else:
-        # The molecules nearest to two places, one in a corner of the box, so that OpenMM would tear it apart.
+        # The molecules nearest to two places, one of them a corner of the box, into which OpenMM moves molecules: it must not part them.
+        edge = system.getDefaultPeriodicBoxVectors()[0][0]._value
         particles, groups = [], []
-        for group, place in enumerate(([0.05, 0.05, 0.05], [0.9, 0.9, 0.9])):
-            near = np.argsort(np.linalg.norm(x[::3] - place, axis=1))
-            near = [3 * m for m in near if 3 * m not in particles][:4]
-            particles += [m + k for k in range(3) for m in near]
+        for group, place in enumerate(([0, 0, 0], [0.9, 0.9, 0.9])):
+            images = edge * np.round((x[::3] - place) / edge)
+            near = np.argsort(np.linalg.norm(x[::3] - images - place, axis=1))
+            for m in [m for m in near if 3 * m not in particles][:4]:
+                x[3 * m : 3 * m + 3] -= images[m]
+                particles += [3 * m, 3 * m + 1, 3 * m + 2]
             groups += [group] * 12
+        assert (x[particles[:12]].min(axis=0) < -0.05).any() and (x[particles[:12]].max(axis=0) > 0.05).any()
         force.addParticles(particles, [types[i] for i in particles], groups)
     force.setForceGroup(0)
     system.addForce(force)
@@ -397,22 +409,31 @@ PARTS_OF = {
     "aev": "computeAev",
     "dense": "schnetForward",
     "flash": "findPairs",
+    "messageLowRank": "schnetForward",
     "messageTable": "schnetForward",
     "radialTable": "findPairs",
     "schnetRows": "schnetForward",
     "tileProduct": "schnetForward",
 }
 RUN = """
+import os
 from force_cases import Case, evaluate
 from platforms import OPENCL_SINGLE
-for name in ("large schnet in groups", "ani in a box"):
-    assert evaluate(Case(name).contextOn(OPENCL_SINGLE))[1].any()
+for name, filter in (("large schnet in groups", "table"), ("large schnet in groups", "lowRank"), ("ani in a box", None)):
+    os.environ["OPENMMFLASH_DEVICE_FILTER"] = "2" if filter == "lowRank" else "1"
+    case = Case(name)
+    case.force.setTableTolerance(1e-2 if filter == "lowRank" else 1e-6)
+    context = case.contextOn(OPENCL_SINGLE)
+    assert evaluate(context)[1].any()
+    assert case.force.getCompilationReport(context)["network"].get("filter") == filter
 """
 
 
 def test_everyKernelIsCompiledAndRun(tmp_path):
     """PoCL compiles a kernel when it is executed first, and leaves it in its cache, in a folder of the kernel's name."""
-    context = Case("schnet").contextOn(OPENCL_SINGLE)
+    if SINGLE.name != "OpenCL":
+        pytest.skip(f"needs PoCL, not {SINGLE.name}")
+    context = Case("schnet").contextOn(SINGLE)
     vendor = context.getPlatform().getPropertyValue(context, "OpenCLPlatformName")
     if vendor != "Portable Computing Language":
         pytest.skip(f"needs PoCL, whose cache tells what ran, not {vendor}")
@@ -446,13 +467,13 @@ def test_wrongValuesOfVariables(variable, value, allowed, monkeypatch):
     case = Case("schnet")
     monkeypatch.setenv(variable, value)
     with pytest.raises(openmm.OpenMMException, match=f"FlashForce: .*{variable} is .*{value}.*{allowed}"):
-        case.contextOn(OPENCL_SINGLE)
+        case.contextOn(SINGLE)
 
 
 def test_severalDevices():
     """One Context on two devices is refused, in words."""
     case = Case("schnet")
-    platform = openmm.Platform.getPlatform("OpenCL")
+    platform = SINGLE.get()
     with pytest.raises(openmm.OpenMMException, match="several devices.*one DeviceIndex"):
         openmm.Context(case.system, openmm.VerletIntegrator(0.001), platform, {"DeviceIndex": "0,0", "Precision": "single"})
 

@@ -11,12 +11,10 @@ from mlcg_reference import convert, evaluate
 
 import openmmflash
 from openmmflash.system import tilePositions
-from platforms import eachPlatform
+from platforms import eachPlatform, onHosts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "physics"))
 import chignolin_replicas
-
-pytestmark = eachPlatform
 
 SOURCE = "models/mlcg/schnet_cln_ca_specialized_model_and_config.pt"
 REPLICAS = 8
@@ -28,6 +26,7 @@ def molecule(shared, tmp_path_factory):
     return model, structure
 
 
+@eachPlatform
 def testReplicasAgreeWithSingleContexts(platform, shared, molecule):
     """Energies of groups and forces, from 24 frames of a simulation by mlcg, taken as replicas in turn."""
     model, structure = molecule
@@ -47,6 +46,7 @@ def testReplicasAgreeWithSingleContexts(platform, shared, molecule):
         assert list(force.getGroups()) == list(range(REPLICAS)) and len(force.getGroupEnergies(context)) == REPLICAS
 
 
+@eachPlatform
 def testReplicasDoNotFeelEachOther(platform, molecule):
     """Moving one replica changes no force on the others, wherever it goes: on top of another one, too."""
     model, structure = molecule
@@ -59,6 +59,7 @@ def testReplicasDoNotFeelEachOther(platform, molecule):
     assert np.abs(after[10:20] - before[10:20]).max() > 1
 
 
+@onHosts
 def testShortSimulation(platform, shared):
     """150 steps from a thermal frame: no NaN, bonds in place, forces as in single Contexts, a temperature as of so short a run."""
     results = chignolin_replicas.runReplicas(shared, steps=100, platform=platform.name, equilibration=50, interval=5, minimization=0)

@@ -220,7 +220,8 @@ def runAlone(folder, *arguments):
 
 
 def test_noCaseEndsTheProcess(tmp_path):
-    lines = runAlone(tmp_path, "cases").splitlines()
+    # OpenMM warns of PoCL at each Context.
+    lines = [line for line in runAlone(tmp_path, "cases").splitlines() if not line.startswith("WARNING: Using an unsupported OpenCL")]
     assert len(lines) == len(wrong_models.CASES) + len(PLATFORMS) * len(wrong_forces.CASES) >= 40
 
 
