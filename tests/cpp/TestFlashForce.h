@@ -35,6 +35,7 @@ struct PlatformOptions {
     double tableTolerance = 0;                     ///< 0: the default one
     bool singlePositions = false;                  ///< the platform keeps positions in single precision: all Contexts get such ones
     bool roundsHalfWeights = true;                 ///< FlashForce::Half rounds weights, so that one may be too large
+    double cancellation = 2;                       ///< how much more rounding is allowed where forces cancel
     bool compilesContexts = false;                 ///< a Context is costly: tests that ask the same of each model take some of them
 };
 
@@ -176,7 +177,7 @@ inline void testAgreesWithReference() {
             try {
                 CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), 0, tolerances.energy * magnitude);
                 // In a box smaller than the cutoff the forces of hundreds of images cancel, and their rounding does not.
-                const double cancellation = box > 0 && box < model.spec.getCutoff() ? 2 : 1;
+                const double cancellation = box > 0 && box < model.spec.getCutoff() ? options.cancellation : 1;
                 CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), cancellation * tolerances.force, 1e-3 * tolerances.force);
             }
             catch (const std::runtime_error& error) {

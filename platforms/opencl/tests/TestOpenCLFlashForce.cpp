@@ -15,12 +15,13 @@ int main(int argc, char** argv) {
         tolerances = {2e-6, 2e-5};
         options.singlePositions = true;
     }
-    else if (precision == "mixed")
+    else if (precision == "mixed") {
         tolerances = {1e-6, 1e-5};
+        options.cancellation = 4; // networks are evaluated in single precision
+    }
     else if (precision == "double") {
         tolerances = {1e-9, 1e-9};
-        options.tableTolerance = 1e-10;
-        options.roundsHalfWeights = false;
+        options.tableTolerance = 4e-11;
     }
     else {
         std::cerr << "The first argument is the precision: single, mixed or double, not '" << precision << "'" << std::endl;
