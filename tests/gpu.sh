@@ -21,14 +21,14 @@ TAIL=40 step diagnose "$GPU_PYTHON" -m openmmflash diagnose
 [ "$GPU_PLATFORM" != CUDA ] || step gpu hasGpu
 pytest=("$GPU_PYTHON" -m pytest -q -rfEs -p no:cacheprovider)
 
-# 1. Each model in each precision beside Reference, twice over: quick, and the first thing to look at.
+# 1. Each model in each precision beside Reference, with tensor cores and without: quick, and the first thing to look at.
 step cases "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --json "$OUTPUT/cases.json"
 step cases-without-tensor-cores env OPENMMFLASH_CUDA_TENSOR_CORES=0 "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --json "$OUTPUT/cases-plain.json"
 
 # 2. The Python tests, with CUDA in place of OpenCL.
 step pytest timeout "${GPU_SECONDS:-500}" "${pytest[@]}" -p cuda_platforms --junitxml="$OUTPUT/pytest.xml" tests/python/test_force_values.py \
     tests/python/test_force_openmm.py tests/python/test_force_gradient.py tests/python/test_force_invariance.py tests/python/test_half_weights.py \
-    tests/python/test_physics.py
+    tests/python/test_physics.py tests/python/test_device_errors.py tests/python/test_device_platforms.py
 
 # 3. Memory errors, races, memory that was never written.
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-sanitizer/compute-sanitizer 2> /dev/null | head -1 || true)
@@ -37,6 +37,9 @@ if [ "${SANITIZER:-yes}" = no ] || [ -z "$sanitizer" ]; then
 else
     for tool in memcheck racecheck initcheck; do
         step "sanitizer-$tool" timeout 300 "$sanitizer" --tool $tool --error-exitcode 9 --print-limit 20 "$GPU_PYTHON" tests/gpu/cases.py --small
+        # The texts that small systems do without: cells, and filters of low rank.
+        step "sanitizer-$tool-cells" timeout 300 env OPENMMFLASH_DEVICE_LARGE_GROUP=1 OPENMMFLASH_DEVICE_FILTER=2 "$sanitizer" --tool $tool --error-exitcode 9 \
+            --print-limit 20 "$GPU_PYTHON" tests/gpu/cases.py --small
     done
 fi
 

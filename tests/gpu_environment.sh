@@ -13,15 +13,10 @@ makeGpuEnvironment() {
     # If PYTHON is itself a virtual environment, "system" leaves its packages out: name them.
     site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     echo "$site" > "$("$GPU_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-machine.pth"
-    "$GPU_PYTHON" -m pip install -q --disable-pip-version-check --no-index --no-deps --ignore-installed $(newestWheels "$carried") || return 1
+    "$GPU_PYTHON" -m pip install -q --disable-pip-version-check --no-index --no-deps --ignore-installed "$carried"/*.whl || return 1
     # OpenMM looks for them beside itself: where they are elsewhere, the loader has to be told.
     libraries=$("$GPU_PYTHON" -c 'import nvidia, os; print(":".join(os.path.join(p, "cu13", "lib") for p in nvidia.__path__))' 2> /dev/null || true)
     [ -z "$libraries" ] || export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-}
-
-# Of each distribution that is carried the file, without those that are only for benchmarks' peers that the machine has already.
-newestWheels() {
-    ls "$1"/*.whl
 }
 
 # Run one step: step NAME COMMAND... Its output goes to OUTPUT/NAME.log, its time and exit status to OUTPUT/steps.jsonl.

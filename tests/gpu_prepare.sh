@@ -11,6 +11,7 @@ folder=$1
 nvidia=yes
 [ "${2:-}" != --without-nvidia ] || nvidia=no
 mkdir -p "$folder"
+rm -f "$folder"/*.whl "$folder"/carried.txt # one version of each
 folder=$(cd "$folder" && pwd -P)
 
 # The driver reads what NVRTC writes if it is not older than NVRTC: 13.0 is for every driver of CUDA 13.

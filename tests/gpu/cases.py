@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Every small model on platform CUDA in every precision beside Reference, and again: the same bits.
 
-cases.py [--small] [--platform NAME] [--json FILE]     --small: few models, one evaluation, for compute-sanitizer
+cases.py [--small] [--platform NAME] [--json FILE]     --small: few models, two evaluations, for compute-sanitizer
 """
 
 import argparse

@@ -105,7 +105,10 @@ public:
     /** @param tolerance between 1e-12 and 1e-2; the default is 1e-6 */
     void setTableTolerance(double tolerance);
 
-    /** Copy types, groups and exclusions to a Context. The number of particles and their System indices must be unchanged. */
+    /**
+     * Copy types, groups and exclusions to a Context. The number of particles and their System indices must be unchanged. Groups that join
+     * particles of different groups need Context::reinitialize() on GPU platforms, where the force is not periodic and the System is.
+     */
     void updateParametersInContext(OpenMM::Context& context);
 
     /** Energy of each group at the Context's positions, in kJ/mol: groups in ascending order, as getGroups() lists them. Their sum is this force's energy. */

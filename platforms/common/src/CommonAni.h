@@ -13,8 +13,8 @@
 namespace OpenMMFlash {
 
 /**
- * An ANI model in four launches: neighbour list, environment vectors (kernels/aevForward.cc), networks of all members forwards and
- * backwards (kernels/atomicNetworks.cc), forces (kernels/aevBackward.cc); without forces, three.
+ * An ANI model. After the neighbour list three launches: environment vectors (kernels/aevForward.cc), networks of all members forwards
+ * and backwards (kernels/atomicNetworks.cc), forces (kernels/aevBackward.cc).
  *
  * The networks number the atoms x by type, so that a tile of them has one network; environment vectors and what belongs to them are
  * in that order, too. Columns of types that no particle has are dropped; other types compile anew.

@@ -26,7 +26,13 @@ void CommonFlags::enqueueRead() {
 void CommonFlags::wait() {
     known->queueWait(queue);
     cc.setCurrentQueue(queue);
-    array.download(values);
+    try {
+        array.download(values);
+    }
+    catch (...) {
+        cc.restoreDefaultQueue();
+        throw;
+    }
     cc.restoreDefaultQueue();
 }
 

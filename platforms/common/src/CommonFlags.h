@@ -13,7 +13,7 @@ namespace OpenMMFlash {
 
 /**
  * What kernels have to tell the host: numbers that they raise with atomicMax, so that their order does not matter. The host reads
- * all of them once in an evaluation, and clears them where they tell of something that it mends.
+ * all of them once in an evaluation, and clears those that are raised.
  */
 class CommonFlags {
 public:

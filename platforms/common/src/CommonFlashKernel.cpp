@@ -21,26 +21,44 @@ using OpenMM::Vec3;
 
 /**
  * OpenMM moves molecules by box vectors, and sorts them. Our kernels look up where each particle is; but without periodic boundary
- * conditions the particles of a group have to stay together, as those of one molecule do.
+ * conditions the particles of a group have to stay together, as those of one molecule do. OpenMM asks for the molecules once, so they
+ * are the groups that the Context began with.
  */
 class CommonCalcFlashForceKernel::ForceInfo : public OpenMM::ComputeForceInfo {
 public:
-    explicit ForceInfo(const CommonCalcFlashForceKernel& kernel) : kernel(kernel) {}
     int getNumParticleGroups() override {
-        return kernel.usesPeriodicBoundaryConditions() ? 0 : kernel.particles.numGroups;
+        return static_cast<int>(members.size());
     }
     void getParticlesInGroup(int index, std::vector<int>& particles) override {
-        particles.clear();
-        for (int i = 0; i < kernel.particles.size(); i++)
-            if (kernel.particles.groups[i] == index)
-                particles.push_back(kernel.getIndices()[i]);
+        particles = members[index];
     }
     bool areGroupsIdentical(int, int) override {
         return true;
     }
+    /** Groups of a force without periodic boundary conditions. @throws OpenMMException  they join particles that OpenMM may have moved apart */
+    void setGroups(const ForceParticles& particles, const std::vector<int>& indices, bool canMove) {
+        if (groups.empty()) {
+            groups = particles.groups;
+            members.resize(particles.numGroups);
+            for (int i = 0; i < particles.size(); i++)
+                members[groups[i]].push_back(indices[i]);
+            return;
+        }
+        std::vector<int> first(particles.numGroups, -1);
+        for (int i = 0; canMove && i < particles.size(); i++) {
+            int& other = first[particles.groups[i]];
+            if (other < 0)
+                other = i;
+            else if (groups[other] != groups[i])
+                throw OpenMMException("FlashForce: particles " + std::to_string(indices[other]) + " and " + std::to_string(indices[i]) +
+                                      " are in one group now and were not when the Context was made. The force is not periodic, but OpenMM moves molecules "
+                                      "by box vectors for the other forces of this System: call Context.reinitialize() to change groups like this");
+        }
+    }
 
 private:
-    const CommonCalcFlashForceKernel& kernel;
+    std::vector<int> groups;
+    std::vector<std::vector<int>> members;
 };
 
 class CommonCalcFlashForceKernel::SlotUpdater : public ComputeContext::ReorderListener {
@@ -52,6 +70,18 @@ public:
 
 private:
     CommonParticles& particles;
+};
+
+/** Before an evaluation: flags of an earlier one, which ended with another force's error, tell nothing of this one. */
+class CommonCalcFlashForceKernel::FlagReset : public ComputeContext::ForcePreComputation {
+public:
+    explicit FlagReset(CommonCalcFlashForceKernel& kernel) : kernel(kernel) {}
+    void computeForceAndEnergy(bool, bool, int) override {
+        kernel.forgetFlags();
+    }
+
+private:
+    CommonCalcFlashForceKernel& kernel;
 };
 
 /** After all forces are on their way: what our kernels found is known long since, so that nothing is waited for in vain. */
@@ -111,8 +141,9 @@ void CommonCalcFlashForceKernel::initializeEvaluator(const OpenMM::System& syste
     }
     flags->allocate();
     cc.addReorderListener(new SlotUpdater(*deviceParticles));
+    cc.addPreComputation(new FlagReset(*this));
     cc.addPostComputation(new FlagCheck(*this));
-    info = new ForceInfo(*this);
+    info = new ForceInfo;
     cc.addForce(info);
     for (const std::string& name : getDerivatives())
         cc.addEnergyParameterDerivative(name);
@@ -120,6 +151,8 @@ void CommonCalcFlashForceKernel::initializeEvaluator(const OpenMM::System& syste
 
 void CommonCalcFlashForceKernel::setParticles() {
     ContextSelector selector(cc);
+    if (!usesPeriodicBoundaryConditions())
+        info->setGroups(particles, getIndices(), cc.getNonbondedUtilities().getUseCutoff() && cc.getNonbondedUtilities().getUsePeriodic());
     deviceParticles->setParticles(particles, getIndices());
     try {
         for (const auto& potential : potentials)
@@ -128,12 +161,6 @@ void CommonCalcFlashForceKernel::setParticles() {
     catch (const std::invalid_argument& error) {
         throw OpenMMException(std::string("FlashForce: ") + error.what());
     }
-}
-
-void CommonCalcFlashForceKernel::copyParametersToContext(ContextImpl& context, const FlashForce& force) {
-    ParticleFlashKernel::copyParametersToContext(context, force);
-    ContextSelector selector(cc);
-    cc.invalidateMolecules(info);
 }
 
 void CommonCalcFlashForceKernel::enqueue(ContextImpl& context, bool includeForces) {
@@ -154,25 +181,42 @@ void CommonCalcFlashForceKernel::enqueue(ContextImpl& context, bool includeForce
         potential->enqueue(includeForces, forceScale);
 }
 
-bool CommonCalcFlashForceKernel::checkFlags() {
+int CommonCalcFlashForceKernel::takeParticle(int flag) {
+    const int raised = (*flags)[flag];
+    if (raised == 0)
+        return -1;
+    flags->clear(flag);
+    return deviceParticles->getOrder()[CommonDevice::FlagBase - raised];
+}
+
+bool CommonCalcFlashForceKernel::readFlags(int& notFinite, int& coincident) {
     unchecked = false;
     flags->wait();
-    if ((*flags)[device->notFiniteFlag] > 0) {
-        const int i = deviceParticles->getOrder()[CommonDevice::FlagBase - (*flags)[device->notFiniteFlag]];
-        flags->clear(device->notFiniteFlag);
-        const Vector3 x = getPositions()[i];
-        const bool finite = std::isfinite(x[0]) && std::isfinite(x[1]) && std::isfinite(x[2]);
-        rethrow(FlashEvaluationError(finite ? "a coordinate is more than 1e12 nm away from the periodic box" : "a coordinate is not finite", {i}, {x}));
-    }
+    notFinite = takeParticle(device->notFiniteFlag);
+    coincident = takeParticle(device->coincidentFlag);
     bool valid = true;
     for (const auto& potential : potentials)
         if (potential->grow())
             valid = false;
-    if ((*flags)[device->coincidentFlag] > 0) {
-        const int i = deviceParticles->getOrder()[CommonDevice::FlagBase - (*flags)[device->coincidentFlag]];
-        flags->clear(device->coincidentFlag);
-        reportCoincidence(i);
+    return valid;
+}
+
+void CommonCalcFlashForceKernel::forgetFlags() {
+    int notFinite, coincident;
+    if (unchecked)
+        readFlags(notFinite, coincident);
+}
+
+bool CommonCalcFlashForceKernel::checkFlags() {
+    int notFinite, coincident;
+    const bool valid = readFlags(notFinite, coincident);
+    if (notFinite >= 0) {
+        const Vector3 x = getPositions()[notFinite];
+        const bool finite = std::isfinite(x[0]) && std::isfinite(x[1]) && std::isfinite(x[2]);
+        rethrow(FlashEvaluationError(finite ? "a coordinate is more than 1e12 nm away from the periodic box" : "a coordinate is not finite", {notFinite}, {x}));
     }
+    if (coincident >= 0)
+        reportCoincidence(coincident);
     return valid;
 }
 
@@ -230,6 +274,7 @@ double CommonCalcFlashForceKernel::execute(ContextImpl& context, bool includeFor
 
 void CommonCalcFlashForceKernel::evaluateEnergies(ContextImpl& context) {
     ContextSelector selector(cc);
+    forgetFlags();
     do {
         enqueue(context, false);
     } while (!checkFlags());

@@ -25,12 +25,12 @@ public:
     CommonCalcFlashForceKernel(const std::string& name, const OpenMM::Platform& platform, OpenMM::ComputeContext& cc, const CommonPlatform& parts);
     ~CommonCalcFlashForceKernel() override;
     double execute(OpenMM::ContextImpl& context, bool includeForces, bool includeEnergy) override;
-    void copyParametersToContext(OpenMM::ContextImpl& context, const FlashForce& force) override;
     std::string getCompilationReport() const override;
 
 private:
     class ForceInfo;
     class SlotUpdater;
+    class FlagReset;
     class FlagCheck;
     void initializeEvaluator(const OpenMM::System& system, const FlashForce& force) override;
     void setParticles() override;
@@ -39,6 +39,10 @@ private:
     void downloadEnergies();
     /** Wait for the flags. @return whether the evaluation counts; otherwise it is to be repeated @throws OpenMMException  bad positions */
     bool checkFlags();
+    /** Wait for the flags, lower them, and let grow what was too small. @return whether nothing was; the particles that raised them, or -1 */
+    bool readFlags(int& notFinite, int& coincident);
+    int takeParticle(int flag);
+    void forgetFlags();
     /** Of the force's particles, in the model's unit. */
     std::vector<Vector3> getPositions() const;
     [[noreturn]] void reportCoincidence(int particle);

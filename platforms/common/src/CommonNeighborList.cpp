@@ -182,6 +182,7 @@ void CommonNeighborList::makeCells() {
     cells.candidateCounts.initialize<int>(cc, n, "flashCandidateCounts");
     cc.clearBuffer(cells.bucketCounts);
     cc.clearBuffer(cells.stale);
+    cc.clearBuffer(cells.references);
     setCandidateCapacity(options.initialCapacity > 0 ? options.initialCapacity : 96);
     const double cutoff = options.cutoff * device.particles.getLengthUnit(), range = getReach() * cutoff;
     std::map<std::string, std::string> defines;
@@ -270,18 +271,18 @@ void CommonNeighborList::enqueueCells() {
 
 void CommonNeighborList::setCandidateCapacity(int newCapacity) {
     const size_t entries = countEntries(device.particles.getSize(), newCapacity);
-    cells.capacity = newCapacity;
     reserve(device, cells.unordered, entries, sizeof(int), "flashUnordered");
     reserve(device, cells.candidates, entries, sizeof(int), "flashCandidates");
+    cells.capacity = newCapacity;
 }
 
 void CommonNeighborList::setCapacity(int newCapacity) {
     const size_t entries = countEntries(device.particles.getSize(), newCapacity);
-    capacity = newCapacity;
     reserve(device, senders, entries, sizeof(int), "flashSenders");
     reserve(device, deltas, entries, device.cc.getUseDoublePrecision() ? sizeof(mm_double4) : sizeof(mm_float4), "flashDeltas");
     for (const auto& [array, elementSize] : options.hook.perEntry)
         reserve(device, *array, entries, elementSize, "flashPairs");
+    capacity = newCapacity; // last: not if there was no memory for it
 }
 
 void CommonNeighborList::enqueue() {
@@ -301,20 +302,19 @@ void CommonNeighborList::enqueue() {
 }
 
 bool CommonNeighborList::grow() {
-    bool grown = false;
     const int candidates = device.flags[candidateFlag], pairs = device.flags[capacityFlag];
-    if (candidates > 0) {
-        setCandidateCapacity(std::max(cells.capacity, candidates + candidates / 8 + 1));
-        cells.renew = true;
+    // Lowered first: whatever happens next, another evaluation begins anew.
+    if (candidates > 0)
         device.flags.clear(candidateFlag);
-        grown = true;
-    }
-    if (pairs > 0) {
-        setCapacity(std::max(capacity, pairs + pairs / 8 + 1));
+    if (pairs > 0)
         device.flags.clear(capacityFlag);
-        grown = true;
+    if (candidates > cells.capacity) {
+        cells.renew = true;
+        setCandidateCapacity(candidates + candidates / 8 + 1);
     }
-    return grown;
+    if (pairs > capacity)
+        setCapacity(pairs + pairs / 8 + 1);
+    return candidates > 0 || pairs > 0;
 }
 
 } // namespace OpenMMFlash

@@ -17,7 +17,6 @@ namespace OpenMMFlash {
 /** How a device evaluates a model. */
 struct CommonOptions {
     CompileOptions compile;
-    bool pairPrior = true;
     /** As in CommonNeighborList::Options. */
     double skin = 0.1;
     int initialCapacity = 0, largeGroup = 1500;

@@ -103,7 +103,7 @@ private:
     std::unique_ptr<CommonNeighborList> list;
     OpenMM::ComputeArray pieces, fractions, dEdt; ///< for each entry of the list
 
-    bool evaluated = false;                            ///< there are pairs
+    bool evaluated = false;                            ///< the list has been made
     int rows = 0;                                      ///< particles of a tile
     OpenMM::ComputeArray x, gx;                        ///< real [particle][hidden]: x_i, dE/dx_i
     std::vector<OpenMM::ComputeArray> y, derivatives;  ///< real [block][particle][filter or hidden]: y_i, act'(B m_i + b)

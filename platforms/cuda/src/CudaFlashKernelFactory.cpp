@@ -17,7 +17,7 @@ namespace {
 /** OPENMMFLASH_CUDA_TENSOR_CORES: 1, or 0 to do without them, so that the two can be compared. */
 bool mayUseTensorCores() {
     const char* text = std::getenv("OPENMMFLASH_CUDA_TENSOR_CORES");
-    const std::string value = text ? text : "1";
+    const std::string value = text && *text ? text : "1";
     if (value != "0" && value != "1")
         throw OpenMM::OpenMMException("FlashForce: the environment variable OPENMMFLASH_CUDA_TENSOR_CORES is '" + value + "'; it can be 0 or 1");
     return value == "1";

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
     OpenMMFlashTests::PlatformOptions options;
     options.properties = {{"Precision", precision}};
     options.compilesContexts = true;
+    options.resolution = std::ldexp(1, -31); // forces are sums of multiples of 2^-32
     if (precision == "single") {
         tolerances = {2e-6, 2e-5};
         options.singlePositions = true;

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // Activations and their derivatives, to a few units in the last place of the largest value near x, whatever fast mathematics does to
 // tanh, log and large arguments of exp: only EXP of numbers that are not positive is used, and divisions.
 //

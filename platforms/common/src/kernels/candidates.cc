@@ -30,7 +30,8 @@ DEVICE int3 findCell(mixed4 x, int3 numCells, GLOBAL const mixed4* RESTRICT box)
 
 /** numBuckets: a power of two. */
 DEVICE int findBucket(int3 cell, int group, int numBuckets) {
-    unsigned int hash = (unsigned int) cell.x * 73856093u ^ (unsigned int) cell.y * 19349663u ^ (unsigned int) cell.z * 83492791u ^ (unsigned int) group * 2654435761u;
+    unsigned int hash = (unsigned int) cell.x * 73856093u ^ (unsigned int) cell.y * 19349663u ^ (unsigned int) cell.z * 83492791u;
+    hash ^= (unsigned int) group * 2654435761u;
     hash ^= hash >> 15;
     return (int) (hash & (numBuckets - 1));
 }
@@ -40,12 +41,14 @@ KERNEL void checkMoves(int numParticles, GLOBAL const real4* RESTRICT posq, GLOB
     for (int p = GLOBAL_ID; p < numParticles; p += GLOBAL_SIZE) {
         const mixed4 x = loadPosition(posq, posqCorrection, slots[p]), old = references[p];
         const mixed dx = x.x - old.x, dy = x.y - old.y, dz = x.z - old.z;
-        if (renew || !(dx * dx + dy * dy + dz * dz < HALF_SKIN_SQUARED))
+        const real moved = (real) (dx * dx + dy * dy + dz * dz);
+        if (renew || !IS_FINITE(moved) || moved >= (real) HALF_SKIN_SQUARED)
             stale[0] = 1;
     }
 }
 
-KERNEL void countCells(int numParticles, int numBuckets, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection, GLOBAL const int* RESTRICT slots,
+KERNEL void countCells(int numParticles, int numBuckets, GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection,
+                       GLOBAL const int* RESTRICT slots,
                        GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box, int numCellsX, int numCellsY, int numCellsZ,
                        GLOBAL const int* RESTRICT stale, GLOBAL int4* RESTRICT cells, GLOBAL int* RESTRICT bucketCounts) {
     if (stale[0] == 0)
@@ -93,7 +96,8 @@ KERNEL void sortCells(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBA
     }
 }
 
-KERNEL void findCandidates(int numParticles, int numBuckets, GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box, int numCellsX, int numCellsY, int numCellsZ,
+KERNEL void findCandidates(int numParticles, int numBuckets, GLOBAL const int2* RESTRICT ranges, GLOBAL const mixed4* RESTRICT box,
+                           int numCellsX, int numCellsY, int numCellsZ,
                            GLOBAL const int* RESTRICT stale, GLOBAL const int4* RESTRICT cells, GLOBAL const int* RESTRICT bucketStarts,
                            GLOBAL const int* RESTRICT sorted, GLOBAL const mixed4* RESTRICT references, int capacity, GLOBAL int* RESTRICT unordered,
                            GLOBAL int* RESTRICT candidates, GLOBAL int* RESTRICT candidateCounts, GLOBAL int* RESTRICT flags) {
@@ -120,6 +124,8 @@ KERNEL void findCandidates(int numParticles, int numBuckets, GLOBAL const int2* 
             bucket = findBucket(cell, group, numBuckets);
         }
         int sum = 0, entry = 0, total = 0;
+        // Both times by the same instructions, so that the same pairs are found.
+#pragma unroll 1
         for (int pass = 0; pass < 2; pass++) {
             if (active)
                 for (int k = bucketStarts[bucket]; k < bucketStarts[bucket + 1]; k++) {

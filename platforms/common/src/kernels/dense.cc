@@ -1,8 +1,11 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // A dense layer for a tile of up to 16 rows, all in local memory:
 //
 //   out = in W^T + b          or, to add to what is there,          out += in W^T + b
 //
-// in [rows][16 kSteps], out [rows][16 ceil(outputs / 16)], both with strides of their own (denseStride() of them keeps tensor cores'
+// in [rows][16 kSteps], out [rows][16 ceil(outputs / 16)], both with strides of their own (CommonDense::getStride() keeps tensor cores'
 // loads free of bank conflicts). `layer` is one of CommonDense::layers: its first tile of weights, its first bias (-1: none), kSteps
 // and the number of tiles of 8 outputs. The warps of a work-group share out the tiles: read from memory are the layer's weights,
 // once for each work-group. Call it from all threads, with barriers in front of it and behind it; with rows = 0 it does nothing.

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // Continuous-filter convolutions over the rows of a tile, forward and backward, with a filter of low rank:
 //
 //   G(r) = sum_k u_k(r) V_k,    dG/dt = sum_k du_k/dt V_k

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // Continuous-filter convolutions over the rows of a tile, forward and backward, with the filter as a table over distances:
 //
 //   m_i     = sum_j y_j * G(r_ij)                                     passMessages()

@@ -128,6 +128,8 @@ KERNEL void findPairs(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBA
             begin = first + min(rank * share, numCandidates);
             end = first + min((rank + 1) * share, numCandidates);
         }
+        // Both times by the same instructions, so that the same pairs are found.
+#pragma unroll 1
         for (int pass = 0; pass < 2; pass++) {
             int entry = -1;
             if (pass == 1) {

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // Where a distance lies on the grid that all radial tables of a model share (CompiledModel.h, RadialGrid), and functions of it as cubic
 // pieces of t, from 0 to 1:
 //

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // One step of a SchNet backward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another. From q = dE/dm
 // of a block (or of the neighbor embedding), all particles':
 //

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // One step of a SchNet forward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another:
 //
 //   IS_BLOCK       m_i = sum_j y_j * G(r_ij);  v_i = act(B m_i + b);  x_i += D v_i + d

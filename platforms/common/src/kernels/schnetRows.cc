@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // What the kernels of a SchNet do with the rows of a tile: up to ROWS particles from `begin` on, in local memory [row][TILE_STRIDE].
 // All of a work-group's threads call these functions; none of them begins or ends with a barrier unless it says so. With rows = 0
 // they do nothing but meet the barriers: kernels have none under a condition, which compilers for CPUs handle by doubling the text.

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // The product that all dense layers and the expansion of low-rank filters are made of:
 //
 //   acc += A B      A [16][16 kSteps] in local memory, B [16 kSteps][8] a packed tile of weights (CommonDense.h)

@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // What the tile product needs of NVIDIA's instruction set, as inline PTX: no header is at hand when OpenMM compiles a program.
 //
 //   packHalves      two floats as halves, rounded to nearest, the first one in the low bits

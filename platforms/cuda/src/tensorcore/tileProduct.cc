@@ -1,3 +1,6 @@
+// OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+// SPDX-License-Identifier: MIT
+//
 // kernels/tileProduct.cc of the common platform on tensor cores, with the same meaning:
 //
 //   acc += A B      A [16][16 kSteps] floats in local memory, B [16 kSteps][8] halves, packed as CommonDense packs them for tensor cores
@@ -13,7 +16,7 @@
 // 2^-11 of that, and stays where it is.
 //
 // A float beyond the halves' range becomes infinite, and all its products with it: then the warp does the tile once more without tensor
-// cores. Read are, by a thread and step, 32 bytes of A (denseStride keeps the warp's loads free of bank conflicts) and 8 or 16 of B, in
+// cores. Read are, by a thread and step, 32 bytes of A (CommonDense::getStride() keeps the warp's loads free of bank conflicts) and 8 or 16 of B, in
 // whole lines of memory. All 32 threads of a warp must call it together.
 
 // Pairs of floats are loaded at once.
