@@ -36,6 +36,7 @@ struct PlatformOptions {
     bool singlePositions = false;                  ///< the platform keeps positions in single precision: all Contexts get such ones
     bool roundsHalfWeights = true;                 ///< FlashForce::Half rounds weights, so that one may be too large
     double cancellation = 2;                       ///< how much more rounding is allowed where forces cancel
+    double resolution = 0;                         ///< of forces, in kJ/mol/nm, where they are integers
     bool compilesContexts = false;                 ///< a Context is costly: tests that ask the same of each model take some of them
 };
 
@@ -178,7 +179,7 @@ inline void testAgreesWithReference() {
                 CHECK_CLOSE(expected.getPotentialEnergy(), test.getEnergy(test.positions), 0, tolerances.energy * magnitude);
                 // In a box smaller than the cutoff the forces of hundreds of images cancel, and their rounding does not.
                 const double cancellation = box > 0 && box < model.spec.getCutoff() ? options.cancellation : 1;
-                CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), cancellation * tolerances.force, 1e-3 * tolerances.force);
+                CHECK_CLOSE_TO_RMS(expected.getForces(), test.getForces(), cancellation * tolerances.force, 1e-3 * tolerances.force + options.resolution);
             }
             catch (const std::runtime_error& error) {
                 throw std::runtime_error(model.name + ", box " + std::to_string(box) + ": " + error.what());

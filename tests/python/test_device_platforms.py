@@ -89,7 +89,7 @@ def test_nothingIsLostThatDoesNotFit(platform, name, monkeypatch):
     expected = evaluate(case.contextOn(platform))
     for group in (BRUTE_FORCE, CELLS):
         monkeypatch.setenv(LARGE_GROUP, group)
-        for capacity in ("1", "2", "200"):
+        for capacity in ("1", "200"):
             monkeypatch.setenv(CAPACITY, capacity)
             context = case.contextOn(platform)
             assert context.getState(energy=True).getPotentialEnergy()._value == expected[0]
@@ -163,9 +163,9 @@ def test_dynamicsDoNotDependOnTheSkin(platform, name, monkeypatch):
         monkeypatch.setenv(LARGE_GROUP, group)
         contexts.append(case.contextOn(platform))
         contexts[-1].setState(start)
-    for _ in range(3):
+    for _ in range(2):
         for context in contexts:
-            context.getIntegrator().step(70)
+            context.getIntegrator().step(80)
             np.testing.assert_array_equal(positionsOf(context), positionsOf(contexts[0]))
         fresh = case.contextOn(platform, positions=positionsOf(contexts[0]))
         expected = evaluate(fresh)
@@ -337,23 +337,22 @@ def soluteInWater(edge, periodic):
     return system, force, x, particles
 
 
-@eachDevicePrecision
-@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize(("platform", "periodic"), [(SINGLE, True), *((platform, False) for platform in DEVICES)], ids=str)
 def test_particlesThatOpenMMSorts(platform, periodic):
     """Twice more than the 250 steps after which OpenMM looks for a better order; and new types and groups then."""
-    system, force, x, particles = soluteInWater(6, periodic)
+    system, force, x, particles = soluteInWater(5, periodic)
     integrator = openmm.LangevinMiddleIntegrator(600, 5.0, 0.0005)
     integrator.setRandomNumberSeed(103)
     context = platform.context(system, x, integrator)
     exact = witness(platform).context(system)
     others = np.setdiff1d(np.arange(len(x)), particles)
-    for steps in (0, 300, 300):
+    for steps in (0, 270, 270):
         integrator.step(steps)
         y = positionsOf(context)
         exact.setPositions(y)
         assertAgree(platform, context, force, exact, {0}, particles)
         assert not evaluate(context, groups={0})[1][others].any()
-    assert np.linalg.norm(y - x, axis=1).max() > 0.1
+    assert np.linalg.norm(y - x, axis=1).max() > 0.1, "the particles should be moving"
     for i in range(0, len(particles), 2):
         particle, _, group = force.getParticleParameters(i)
         force.setParticleParameters(i, particle, 1, group)
