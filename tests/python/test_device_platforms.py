@@ -29,7 +29,12 @@ eachCase = pytest.mark.parametrize("name", CASES)
 DEVICES = [platform for platform in PRECISIONS if platform.compiles]
 SINGLE = DEVICES[0]
 eachDevice = pytest.mark.parametrize("platform", [SINGLE], ids=str)
-eachDevicePrecision = pytest.mark.parametrize("platform", DEVICES, ids=str)
+# All cases in single precision, and two in the others.
+eachCaseAndPrecision = pytest.mark.parametrize(
+    ("platform", "name"),
+    [(SINGLE, name) for name in CASES] + [(other, name) for other in DEVICES[1:] for name in ("large schnet in groups", "ani in a box")],
+    ids=str,
+)
 
 
 def rms(forces):
@@ -58,12 +63,9 @@ def assertAgree(platform, context, force, exact, groups=-1, particles=None):
 # The same bits.
 
 
-@eachDevicePrecision
-@eachCase
+@eachCaseAndPrecision
 def test_sameBitsInTwentyRuns(platform, name):
     """Five Contexts, four times each; what was evaluated in between leaves no trace."""
-    if platform is not SINGLE and name not in ("large schnet in groups", "ani in a box"):
-        pytest.skip("single precision is enough for this case")
     case = Case(name)
     elsewhere = toGrid(1.25 * case.x + 0.125)
     expected = None
@@ -129,11 +131,8 @@ def test_rowsThatGrowInTheMiddleOfARun(platform, name, group, monkeypatch):
     assert rms(paths[0][-1] - case.x) < 0.5 * rms(start - case.x)
 
 
-@eachDevicePrecision
-@eachCase
+@eachCaseAndPrecision
 def test_cellsFindWhatBruteForceFinds(platform, name, monkeypatch):
-    if platform is not SINGLE and name not in ("large schnet in groups", "ani in a box"):
-        pytest.skip("single precision is enough for this case")
     case = Case(name)
     rng = np.random.default_rng(101)
     results = []
