@@ -6,6 +6,8 @@ WHEEL_ENV=$ROOT/build/wheel-env
 JOBS=${JOBS:-2}
 # PoCL keeps the programs that it has compiled here: a second run of the tests takes half the time.
 export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$ROOT/build/pocl}
+# Where no platform is named, OpenMM would take OpenCL, which is PoCL here: slow, and OpenMM's own minimizer crashes on it.
+export OPENMM_DEFAULT_PLATFORM=${OPENMM_DEFAULT_PLATFORM:-CPU}
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 TORCH=torch==2.13.0
 TORCHANI=torchani==2.2.4
