@@ -265,7 +265,7 @@ stage_example() {
     [ -x "$WHEEL_ENV/bin/python" ] || "$PYTHON" -m venv "$WHEEL_ENV"
     installWheel "$WHEEL_ENV"
     pipInstall "$WHEEL_ENV" --no-deps "$TORCHANI"
-    check "convert ANI-1x without torch" "$WHEEL_ENV/bin/openmm-flash" convert ani1x -o build/ani1x.safetensors
+    check "convert ANI-1x without torch" "$WHEEL_ENV/bin/openmm-flash" convert ani1x -o build/ani1x.safetensors --overwrite
     rm -rf build/example
     check "configure the C++ example" cmake -S examples/cpp -B build/example -G Ninja -DPython_EXECUTABLE="$WHEEL_ENV/bin/python"
     check "build the C++ example" cmake --build build/example
