@@ -4,6 +4,7 @@
 // What is prepared once: tables, weights, and what an evaluation consists of. CommonSchNetStages.cpp holds the launches.
 #include "CommonSchNet.h"
 #include "CommonFlashKernelSources.h"
+#include "openmmflash/internal/Layers.h"
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -16,32 +17,6 @@ namespace {
 
 /** Low-rank filters pay where the tensor cores' tiles are filled: two steps of 16 functions. */
 constexpr int LargestRank = 32;
-
-/** Columns begin to end - 1 of a layer, without its bias. */
-Linear takeColumns(const Linear& layer, int begin, int end) {
-    Linear part;
-    part.inputs = end - begin;
-    part.outputs = layer.outputs;
-    part.bias.assign(layer.outputs, 0.0);
-    for (int row = 0; row < layer.outputs; row++)
-        for (int column = begin; column < end; column++)
-            part.weight.push_back(layer.weight[static_cast<size_t>(row) * layer.inputs + column]);
-    return part;
-}
-
-/** W x + b for each of the rows x. */
-std::vector<double> applyLayer(const Linear& layer, const std::vector<double>& x) {
-    const size_t n = x.size() / layer.inputs;
-    std::vector<double> y(n * layer.outputs);
-    for (size_t row = 0; row < n; row++)
-        for (int output = 0; output < layer.outputs; output++) {
-            double sum = layer.bias[output];
-            for (int input = 0; input < layer.inputs; input++)
-                sum += layer.weight[static_cast<size_t>(output) * layer.inputs + input] * x[row * layer.inputs + input];
-            y[row * layer.outputs + output] = sum;
-        }
-    return y;
-}
 
 /** Rows of `width` numbers, filled up with zeros. */
 std::vector<double> padRows(const std::vector<double>& values, int width, int padded) {

@@ -5,6 +5,7 @@
 // holds the evaluation.
 #include "CpuSchNet.h"
 #include "kernels/Coincidence.h"
+#include "openmmflash/internal/Layers.h"
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -13,32 +14,6 @@
 namespace OpenMMFlash {
 
 namespace {
-
-/** Columns begin to end - 1 of a layer, without its bias. */
-Linear takeColumns(const Linear& layer, int begin, int end) {
-    Linear part;
-    part.inputs = end - begin;
-    part.outputs = layer.outputs;
-    part.bias.assign(layer.outputs, 0.0);
-    for (int row = 0; row < layer.outputs; row++)
-        for (int column = begin; column < end; column++)
-            part.weight.push_back(layer.weight[static_cast<size_t>(row) * layer.inputs + column]);
-    return part;
-}
-
-/** W x + b for each of the rows x. */
-std::vector<double> applyLayer(const Linear& layer, const std::vector<double>& x) {
-    const size_t n = x.size() / layer.inputs;
-    std::vector<double> y(n * layer.outputs);
-    for (size_t row = 0; row < n; row++)
-        for (int output = 0; output < layer.outputs; output++) {
-            double sum = layer.bias[output];
-            for (int input = 0; input < layer.inputs; input++)
-                sum += layer.weight[static_cast<size_t>(output) * layer.inputs + input] * x[row * layer.inputs + input];
-            y[row * layer.outputs + output] = sum;
-        }
-    return y;
-}
 
 /** Rows of `channels` numbers as [slice][row][S]. */
 void packSlices(const std::vector<double>& values, int channels, int width, int count, CpuArray<float>& packed) {
