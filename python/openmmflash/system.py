@@ -75,8 +75,6 @@ def createSystem(
         An argument that does not fit. StructureError, a ValueError, for what is wrong with a structure or does not suit the model: an
         element or type that the model does not have. The message names the particle.
     """
-    from . import FlashForce
-
     model = _asModel(model)
     _refuseUnsupported(model, nonbondedCutoff, constraints, rigidWater)
     if isinstance(replicas, bool) or int(replicas) != replicas or replicas < 1:
@@ -86,16 +84,6 @@ def createSystem(
     n = structure.numParticles
     types = structure.getTypes(model)
     periodic = _isPeriodic(structure, nonbondedMethod)
-    if periodic and includePriors and model.hasPairPrior() and model.getPairPriorCutoff() == 0:
-        raise StructureError(
-            "This model's pair prior has no cutoff: it acts between all pairs, which has no meaning in a periodic box. Use "
-            "nonbondedMethod=NoCutoff or includePriors=False."
-        )
-    if includePriors and structure.exclusions is not None and len(structure.exclusions) and not model.hasPairPrior():
-        raise StructureError(
-            f"{structure.source}: there are {len(structure.exclusions)} exclusions, but this model has no pair prior to leave them out of; "
-            f"the network sees every pair."
-        )
     system = mm.System()
     particleMasses = _masses(structure, model, types, masses)
     if hydrogenMass is not None:
@@ -106,7 +94,29 @@ def createSystem(
         system.addParticle(mass)
     if periodic:
         system.setDefaultPeriodicBoxVectors(*reducePeriodicBoxVectors(structure.box * unit.nanometer))
-    groups = _groups(structure, groups)
+    addModelForces(system, structure, model, types, _groups(structure, groups), replicas, periodic, includePriors)
+    if isTopology and periodic and topology.getNumBonds():
+        system.addForce(_moleculeForce(topology, n, replicas))
+    if removeCMMotion and replicas == 1:
+        system.addForce(mm.CMMotionRemover())
+    return system
+
+
+def addModelForces(system, structure, model, types, groups, replicas, periodic, includePriors):
+    """Add to a System the forces of a model: a FlashForce, returned, and one for each form of prior. The structure fits the model."""
+    from . import FlashForce
+
+    if periodic and includePriors and model.hasPairPrior() and model.getPairPriorCutoff() == 0:
+        raise StructureError(
+            "This model's pair prior has no cutoff: it acts between all pairs, which has no meaning in a periodic box. Use "
+            "nonbondedMethod=NoCutoff or includePriors=False."
+        )
+    if includePriors and structure.exclusions is not None and len(structure.exclusions) and not model.hasPairPrior():
+        raise StructureError(
+            f"{structure.source}: there are {len(structure.exclusions)} exclusions, but this model has no pair prior to leave them out of; "
+            f"the network sees every pair."
+        )
+    n = structure.numParticles
     force = FlashForce(model)
     force.setUsesPairPrior(bool(includePriors))
     stride = int(groups.max()) + 1
@@ -118,8 +128,6 @@ def createSystem(
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("FlashForce")
     system.addForce(force)
-    if isTopology and periodic and topology.getNumBonds():
-        system.addForce(_moleculeForce(topology, n, replicas))
     if includePriors:
         if model.hasPairPrior():
             for i, j in _pairExclusions(structure, model, types, groups).tolist():
@@ -127,9 +135,7 @@ def createSystem(
                     force.addPairExclusion(i + r * n, j + r * n)
         for prior in createPriorForces(model, structure, replicas, periodic):
             system.addForce(prior)
-    if removeCMMotion and replicas == 1:
-        system.addForce(mm.CMMotionRemover())
-    return system
+    return force
 
 
 def tilePositions(positions, replicas):
