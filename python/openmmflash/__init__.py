@@ -19,6 +19,10 @@ from .flash import FlashForce, FlashModel
 __version__ = importlib.metadata.version("openmm-flash")
 # Loaded on first use, so that importing the package stays light: name -> module.
 _LAZY = {
+    "ReplicaEnergies": "replicas",
+    "ReplicaExchange": "exchange",
+    "ReplicaLangevinIntegrator": "replicas",
+    "checkReplicas": "replicas",
     "convert": "convert",
     "createSystem": "system",
     "findModel": "models",
