@@ -34,7 +34,8 @@ def createSystem(
     ----------
     topology : openmm.app.Topology or Structure or path
         What to simulate. For models of elements (ANI) a Topology: an atom's type follows from its element, residues and bonds play no
-        role. For coarse-grained models a structure (`readStructure`, docs/structure-format.md) or the path of a structure file.
+        role. For coarse-grained models of proteins a Topology of their beads (`openmmflash.coarsegrain`), for any other a structure
+        (`readStructure`, docs/structure-format.md) or the path of a structure file.
     model : FlashModel or path or str
         A model, a model file, or the name of a known model ("ani2x").
     replicas : int
@@ -75,7 +76,7 @@ def createSystem(
         An argument that does not fit. StructureError, a ValueError, for what is wrong with a structure or does not suit the model: an
         element or type that the model does not have. The message names the particle.
     """
-    model = _asModel(model)
+    model = asModel(model)
     _refuseUnsupported(model, nonbondedCutoff, constraints, rigidWater)
     if isinstance(replicas, bool) or int(replicas) != replicas or replicas < 1:
         raise ValueError(f"replicas is {replicas!r}; it is a number of copies, 1 or larger.")
@@ -184,7 +185,8 @@ def tileTopology(topology, replicas):
     return tiled
 
 
-def _asModel(model):
+def asModel(model):
+    """A FlashModel from a FlashModel, the path of a model file or a model's name."""
     from . import FlashModel
 
     if isinstance(model, FlashModel):
@@ -209,7 +211,7 @@ def _refuseUnsupported(model, nonbondedCutoff, constraints, rigidWater):
 
 
 def _asStructure(topology, model):
-    """(Structure, whether it came from a Topology). A Topology's Structure has no positions that mean anything."""
+    """(Structure, whether it came from a Topology of atoms). A Topology's Structure has no positions that mean anything."""
     if isinstance(topology, (str, os.PathLike)):
         return readStructure(topology), False
     if isinstance(topology, Structure):
@@ -218,29 +220,29 @@ def _asStructure(topology, model):
         raise TypeError(
             f"topology is a {type(topology).__name__}; an openmm.app.Topology, a Structure or the path of a structure file is needed."
         )
-    types = _elementTypes(topology, model)
+    if not any(model.getTypeAtomicNumber(i) > 0 for i in range(model.getNumTypes())):
+        from .coarsegrain import structureFromTopology
+
+        return structureFromTopology(topology, model), False
+    types = elementTypes(topology.atoms(), model)
     vectors = topology.getPeriodicBoxVectors()
     box = None if vectors is None else np.array([list(row) for row in vectors.value_in_unit(unit.nanometer)])
     masses = [atom.element.mass.value_in_unit(unit.dalton) for atom in topology.atoms()]
     return Structure(np.zeros((len(types), 3)), types=types, masses=masses, box=box, source="topology"), True
 
 
-def _elementTypes(topology, model):
+def elementTypes(atoms, model):
+    """The model's types of a Topology's atoms, by their elements, as a list."""
     known = {}
     for i in range(model.getNumTypes()):
         if model.getTypeAtomicNumber(i) > 0:
             known.setdefault(model.getTypeAtomicNumber(i), []).append(i)
-    if not known:
-        raise StructureError(
-            "This model's types are beads, not elements, so that a Topology does not say what its particles are. Give a structure file "
-            "(docs/structure-format.md), which openmm-flash convert writes beside the model."
-        )
     if model.getNumPriors():
         raise StructureError(
             "This model has priors, whose interaction lists a Topology does not hold. Give a structure file (docs/structure-format.md)."
         )
     types = []
-    for atom in topology.atoms():
+    for atom in atoms:
         where = f"Atom {atom.index} ({atom.name} of residue {atom.residue.name} {atom.residue.id}, chain {atom.residue.chain.id})"
         allowed = " ".join(model.getTypeName(i) for same in known.values() for i in same)
         if atom.element is None:
