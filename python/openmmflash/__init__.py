@@ -24,12 +24,14 @@ _LAZY = {
     "ReplicaLangevinIntegrator": "replicas",
     "checkReplicas": "replicas",
     "convert": "convert",
+    "createMixedSystem": "mixed",
     "createSystem": "system",
     "findModel": "models",
     "loadModel": "models",
     "readStructure": "structurefile",
     "tilePositions": "system",
     "tileTopology": "system",
+    "writeForceField": "forcefield",
     "writeStructure": "structurefile",
 }
 __all__ = ["FlashForce", "FlashModel", *_LAZY]
