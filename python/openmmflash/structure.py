@@ -43,7 +43,8 @@ class LoadedStructure:
     topology: object = None
     """openmm.app.Topology, where the file has residues and names."""
     molecule: structurefile.Structure | None = None
-    """The same particles as a structure file has them, where there is no topology: types or symbols, masses, groups, interaction lists."""
+    """The same particles as a structure file has them: types or symbols, masses, groups, interaction lists. None where there is only a
+    topology, from which a model's types follow."""
     numFrames: int = 1
     """Frames that the file has."""
     frames: np.ndarray | None = None
@@ -71,8 +72,8 @@ class LoadedStructure:
 
     @property
     def description(self):
-        """What openmmflash.createSystem takes: the topology or, without one, the molecule."""
-        return self.molecule if self.topology is None else self.topology
+        """What openmmflash.createSystem takes: the molecule or, without one, the topology."""
+        return self.topology if self.molecule is None else self.molecule
 
 
 def loadStructure(path, frame=None):

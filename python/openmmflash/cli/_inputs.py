@@ -56,6 +56,10 @@ def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydroge
         if structure.topology is not None:
             checkElements(structure, model)
         checkHydrogens(structure, model, allowMissingHydrogens)
+    elif structure.topology is not None:
+        from ..coarsegrain import structureFromTopology
+
+        structure.molecule = structureFromTopology(structure.topology, model, structure.positions, source=path)
     return structure
 
 

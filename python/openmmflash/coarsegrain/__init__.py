@@ -223,8 +223,8 @@ def _refuseSpecialised(model):
     if names:
         raise StructureError(
             f"The priors {', '.join(names)} of the model {model.getName()!r} have no parameters by types: mlcg specialised them for one "
-            "molecule. For that molecule give the structure file that was converted with the model (reference=, a structure file's path); "
-            "for others convert the network with mlcg's tables of priors (priors=FILE)."
+            "molecule. For that one give the structure file that was converted with the model (reference=FILE); for others convert the "
+            "network with mlcg's tables of priors (priors=FILE)."
         )
 
 

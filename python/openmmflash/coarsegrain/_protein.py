@@ -72,7 +72,7 @@ def readChains(topology, positions, mapping, source, residues=None, gaps="error"
     list of list of Residue, list of str
         The second has notes for the user.
     """
-    chains, notes, unknown, missing, ignored, broken, replaced = [], [], [], [], collections.Counter(), [], collections.Counter()
+    chains, unknown, missing, mirrored, broken, ignored, replaced = [], [], [], [], [], collections.Counter(), collections.Counter()
     parents = {**PARENTS, **_checkedResidues(residues)}
     names = {**{name: name for name in RESIDUES}, **VARIANTS, **parents}
     linked = _links(topology) if positions is None else None
@@ -86,6 +86,7 @@ def readChains(topology, positions, mapping, source, residues=None, gaps="error"
                 neighbors = everything[max(i - 1, 0) : i] + everything[i + 1 : i + 2]
                 if beadsOnly or _isAminoAcid(residue, neighbors, positions):
                     unknown.append(residue)
+                    previous = None  # what is missing here is said already
                 else:
                     ignored[residue.name] += 1
                 continue
@@ -94,10 +95,12 @@ def readChains(topology, positions, mapping, source, residues=None, gaps="error"
             found, absent = _beads(residue, mapping.beadsOf(name), source)
             if absent:
                 missing.append(f"{label(residue)} has no {' '.join(absent)}")
-                previous, current = None, []
+                previous = None
                 continue
             if beadsOnly:
                 _refuseOthers(residue, found, mapping, source)
+            elif _isMirrored(residue, positions):
+                mirrored.append(label(residue))
             here = Residue(name, residue, found)
             if previous is None or _isBroken(previous, here, positions, linked):
                 if previous is not None:
@@ -106,10 +109,13 @@ def readChains(topology, positions, mapping, source, residues=None, gaps="error"
                 chains.append(current)
             current.append(here)
             previous = here
-    _refuse(source, mapping, chains, unknown, missing, broken if gaps == "error" else [])
-    notes += [f"{count} residues {old} are taken for {new}." for (old, new), count in replaced.items()]
+    split = "separate them into chains (TER in a PDB file)" if beadsOnly else "pass gaps='split' to make both sides ends of chains"
+    _refuse(source, mapping, chains, unknown, missing, mirrored, broken if gaps == "error" else [], split)
+    notes = [f"{old} is taken for {new} ({count} of them)." for (old, new), count in replaced.items()]
     if broken:
-        notes.append(f"Chains are open at {len(broken)} gaps, both sides being ends of a chain: {listed(map(_gap, broken))}.")
+        notes.append(
+            f"Chains are cut at {len(broken)} gap{'s'[: len(broken) != 1]}, both sides being ends of chains: {listed(map(_gap, broken))}."
+        )
     if ignored:
         found = ", ".join(f"{count} {name}" for name, count in ignored.most_common(LISTED))
         more = f", and {len(ignored) - LISTED} more kinds" if len(ignored) > LISTED else ""
@@ -126,7 +132,7 @@ def _checkedResidues(residues):
     return residues
 
 
-def _refuse(source, mapping, chains, unknown, missing, broken):
+def _refuse(source, mapping, chains, unknown, missing, mirrored, broken, split):
     """All that is wrong at once, so that it need not be found one by one."""
     problems = []
     if unknown:
@@ -138,10 +144,12 @@ def _refuse(source, mapping, chains, unknown, missing, broken):
         )
     if missing:
         problems.append(f"missing atoms: {listed(missing)}. Model them (PDBFixer's addMissingAtoms)")
+    if mirrored:
+        problems.append(f"D-amino acids, judging by CB: {listed(mirrored)}. The models know the L form only")
     if broken:
         problems.append(
             f"broken chains: {listed(map(_gap, broken))}. Model the missing residues (PDBFixer's findMissingResidues), make molecules "
-            "whole if a periodic box cuts them, or pass gaps='split' to make both sides ends of chains"
+            f"whole if a periodic box cuts them, or {split}"
         )
     if not problems and not chains:
         raise StructureError(f"{source}: there is no amino acid in it; the mapping {mapping.name!r} is of proteins.")
@@ -190,6 +198,16 @@ def _isAminoAcid(residue, neighbors, positions):
     return False
 
 
+def _isMirrored(residue, positions):
+    """Whether N, C and CB stand around CA in the order of a D-amino acid. A nearly flat center says nothing."""
+    atoms = {atom.name: positions[atom.index] for atom in residue.atoms() if atom.name in ("N", "CA", "C", "CB")}
+    if len(atoms) < 4:
+        return False
+    n, c, cb = (atoms[name] - atoms["CA"] for name in ("N", "C", "CB"))
+    volume = np.dot(np.cross(n, c), cb)
+    return volume < -0.2 * np.linalg.norm(n) * np.linalg.norm(c) * np.linalg.norm(cb)
+
+
 def _links(topology):
     """Pairs of residues that a bond joins, by the Topology's bonds."""
     return {frozenset((a.residue.index, b.residue.index)) for a, b in topology.bonds() if a.residue is not b.residue}
@@ -227,7 +245,7 @@ def _closedBonds(topology, chains, positions):
     notes = []
     sulfurs = sum(1 for a, b in topology.bonds() if a.name == b.name == "SG")
     if sulfurs:
-        notes.append(f"{sulfurs} disulfide bonds have no counterpart among the beads: the model alone holds such chains together.")
+        notes.append(f"Disulfide bonds ({sulfurs}) have no counterpart among the beads: nothing but the network knows of them.")
     for chain in chains if positions is not None else ():
         limit, a, b = _peptide(chain[-1], chain[0])
         if len(chain) > 2 and limit == PEPTIDE_BOND and _distance(positions, a, b) < limit:
