@@ -105,6 +105,14 @@ struct Run {
     State evaluate() {
         return context->getState(State::Energy | State::Forces);
     }
+    /** An entry of the compilation report. */
+    std::string getReported(const std::string& key) const {
+        const std::string report = force->getCompilationReport(*context), name = "\"" + key + "\":";
+        const size_t found = report.find(name);
+        CHECK(found != std::string::npos);
+        const size_t start = report.find_first_not_of(" \"", found + name.size());
+        return report.substr(start, report.find_first_of(",}\"\n", start) - start);
+    }
 };
 
 void compare(const std::string& name, const Case& test, const Precision& precision, double factor = 1) {
@@ -212,7 +220,9 @@ void testRowsOfATile() {
         const Case test(makeSchNet(9, options), {37, 3});
         for (const int rows : {1, 2, 4, 8, 16}) {
             const Setting setting("OPENMMFLASH_DEVICE_ROWS", std::to_string(rows));
-            compare(std::to_string(width) + " channels, " + std::to_string(rows) + " rows", test, width > 16 ? single : twice);
+            const Precision& precision = width > 16 ? single : twice;
+            compare(std::to_string(width) + " channels, " + std::to_string(rows) + " rows", test, precision);
+            CHECK_EQUAL(std::to_string(rows), Run(test, getPlatformName(), precision).getReported("rowsPerTile"));
         }
     }
 }
@@ -254,7 +264,7 @@ void testLowRank() {
     narrowFilters(test.model, 9);
     compare("neighbor embedding", test, single);
     const Run run(test, getPlatformName(), single);
-    CHECK(run.force->getCompilationReport(*run.context).find("lowRank") != std::string::npos);
+    CHECK_EQUAL(std::string("lowRank"), run.getReported("filter"));
     CHECK_THROWS(OpenMMException, Run(Case(makeSchNet(4, SchNetOptions()), {2}), getPlatformName(), single), "low rank", "7 channels", "use tables");
 }
 
@@ -280,8 +290,7 @@ void testSameBits() {
         const State expected = first.evaluate();
         for (int run = 0; run < 20; run++) {
             // Some in the same Context, some in new ones.
-            Run other(test, getPlatformName(), precision);
-            const State again = run % 4 == 0 ? other.evaluate() : first.evaluate();
+            const State again = run % 4 == 0 ? Run(test, getPlatformName(), precision).evaluate() : first.evaluate();
             CHECK_EQUAL(expected.getPotentialEnergy(), again.getPotentialEnergy());
             for (size_t i = 0; i < test.groups.size(); i++)
                 CHECK(expected.getForces()[i] == again.getForces()[i]);
@@ -291,13 +300,18 @@ void testSameBits() {
 
 void testReport() {
     SchNetOptions options;
-    Case test(makeSchNet(4, options), {2});
-    test.configuration.positions[0] = {0, 0, 0};
-    test.configuration.positions[1] = {1e-4, 0, 0};
+    Case test(makeSchNet(4, options), {3});
+    test.configuration.positions = {{0, 0, 0}, {1e-4, 0, 0}, {0, 2, 0}};
     Run run(test, getPlatformName(), single);
+    CHECK_EQUAL(std::string("0"), run.getReported("pairsBelowFirstKnot")); // nothing was evaluated yet
     run.evaluate();
-    const std::string report = run.force->getCompilationReport(*run.context);
-    CHECK(report.find("\"pairsBelowFirstKnot\": 1") != std::string::npos || report.find("\"pairsBelowFirstKnot\":1") != std::string::npos);
+    CHECK_EQUAL(std::string("1"), run.getReported("pairsBelowFirstKnot"));
+    CHECK_EQUAL(std::string("table"), run.getReported("filter"));
+    CHECK_EQUAL(std::string("0"), run.getReported("filterRank"));
+    const double unit = test.model.lengthUnit;
+    run.context->setPositions({Vec3(0, 0, 0), Vec3(2 * unit, 0, 0), Vec3(0, 2 * unit, 0)});
+    run.evaluate();
+    CHECK_EQUAL(std::string("0"), run.getReported("pairsBelowFirstKnot"));
 }
 
 } // namespace
