@@ -23,6 +23,16 @@ from .system import _asStructure, _groups, _masses, _moleculeForce, addModelForc
 PERIODIC = (app.CutoffPeriodic, app.Ewald, app.PME, app.LJPME)
 OPEN = (app.NoCutoff, app.CutoffNonPeriodic)
 LENGTHS = ("BondToHydrogen", "Water")
+_CLASSICAL = (
+    "it needs van der Waals radii and charges, which a model does not have. Give it a classical force field, as "
+    'app.ForceField("amber14-all.xml", "amber14/tip3p.xml"); the model comes afterwards.'
+)
+MODELLER = {
+    "addHydrogens": "it minimises random positions, and far from molecules that it knows a model lets hydrogens fly away. Call "
+    "addHydrogens() without a force field.",
+    "addSolvent": _CLASSICAL,
+    "addMembrane": _CLASSICAL,
+}
 
 
 class FlashGenerator:
@@ -77,6 +87,7 @@ class FlashGenerator:
 
     def createForce(self, system, data, nonbondedMethod, nonbondedCutoff, args):
         """Called by ForceField.createSystem."""
+        _refuseModeller()
         if args.get("switchDistance", None) is not None:
             raise ValueError("switchDistance is given: the model has its own cutoff function. Leave it out.")
         args.get("flexibleConstraints", None)  # a model's energy always has the constrained coordinates, so that there is nothing to do
@@ -90,7 +101,7 @@ class FlashGenerator:
             if data.atoms[i].element is None:
                 system.setParticleMass(i, mass)
             elif system.getParticleMass(i) <= 0 * unit.dalton:
-                raise ValueError(f"hydrogenMass is too large: atom {i} ({data.atoms[i]}) would have no mass left.")
+                raise ValueError(f"hydrogenMass is too large: atom {_names(data, i)} would have no mass left.")
         addModelForces(system, structure, self.model, types, _groups(structure, "auto"), 1, periodic, True)
         if periodic and topology.getNumBonds():
             system.addForce(_moleculeForce(topology, structure.numParticles, 1))
@@ -256,6 +267,15 @@ def _folderOf(element, file):
             if found is not None:
                 return os.path.dirname(os.path.abspath(found))
     raise ValueError(f'<FlashModel file="{file}">: a path relative to the XML file, whose own place is not known. Give an absolute path.')
+
+
+def _refuseModeller():
+    """Methods of openmm.app.Modeller that want of a force field what a model does not have."""
+    frame = sys._getframe()
+    while frame is not None and not (frame.f_globals.get("__name__") == "openmm.app.modeller" and frame.f_code.co_name in MODELLER):
+        frame = frame.f_back
+    if frame is not None:
+        raise ValueError(f"Modeller.{frame.f_code.co_name} with the force field of a model: {MODELLER[frame.f_code.co_name]}")
 
 
 def _isWater(data, index):
