@@ -345,6 +345,8 @@ class TestModels:
     def testPairSeparation(self, models):
         topology = beadTopology(["AAG"], "5bead")
         assert len(structureFromTopology(topology, models["5bead"], pairSeparation=1).exclusions) == 0
+        two = structureFromTopology(topology, models["5bead"], pairSeparation=2).exclusions.tolist()
+        assert [0, 4] in two and [4, 5] not in two  # never within a residue: N and O; between residues O and the next N
         assert [0, 5] in structureFromTopology(topology, models["5bead"], pairSeparation=4).exclusions.tolist()
         for wrong in (0, 1.5, True):
             with pytest.raises(ValueError, match="pairSeparation is .*; it is a number of bonds"):
