@@ -95,11 +95,11 @@ class FlashGenerator:
         if not data.atoms:
             raise StructureError("The topology has no atoms.")
         topology = data.atoms[0].residue.chain.topology
-        structure, isTopology = _asStructure(topology, self.model)
+        structure, isAtoms = _asStructure(topology, self.model)
         types = structure.getTypes(self.model)
         for i, mass in enumerate(_masses(structure, self.model, types, None).tolist()):
-            if data.atoms[i].element is None:
-                system.setParticleMass(i, mass)
+            if not isAtoms:
+                system.setParticleMass(i, mass)  # beads, whatever element they are called by
             elif system.getParticleMass(i) <= 0 * unit.dalton:
                 raise ValueError(f"hydrogenMass is too large: atom {_names(data, i)} would have no mass left.")
         addModelForces(system, structure, self.model, types, _groups(structure, "auto"), 1, periodic, True)

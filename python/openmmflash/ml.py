@@ -7,7 +7,6 @@ system = potential.createSystem(topology)
 system = potential.createMixedSystem(topology, mmSystem, atoms, interpolate=True)
 """
 
-from openmm import unit
 from openmmml.mlpotential import MLPotentialImpl
 
 from .mixed import addSubsetForces, checkedAtoms
@@ -51,11 +50,12 @@ class FlashPotentialImpl(MLPotentialImpl):
         if atoms is not None:
             addSubsetForces(system, topology, model, checkedAtoms(atoms, topology.getNumAtoms()), periodic, forceGroup)
             return
-        structure, _ = _asStructure(topology, model)
+        structure, isAtoms = _asStructure(topology, model)
         types = structure.getTypes(model)
-        for i, mass in enumerate(_masses(structure, model, types, None).tolist()):
-            if i < system.getNumParticles() and system.getParticleMass(i) == 0 * unit.dalton:
-                system.setParticleMass(i, mass)  # beads, which have no element that would tell OpenMM-ML
+        if not isAtoms and system.getNumParticles() == structure.numParticles:
+            # Beads, which OpenMM-ML has given the mass of the element that they are called by.
+            for i, mass in enumerate(_masses(structure, model, types, None).tolist()):
+                system.setParticleMass(i, mass)
         before = system.getNumForces()
         addModelForces(system, structure, model, types, _groups(structure, "auto"), 1, periodic, True)
         if periodic and topology.getNumBonds():

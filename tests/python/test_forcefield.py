@@ -13,6 +13,7 @@ import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
+from protein_beads import beadTopology, proteinModel
 from small_models import writeAni
 
 import openmmflash
@@ -192,6 +193,18 @@ class TestTopologies:
         with pytest.raises(ValueError, match="no atoms"):
             plain.createSystem(app.Topology())
 
+    @pytest.mark.parametrize("mapping", ["ca", "5bead"])
+    def testBeads(self, mapping, tmp_path):
+        """A model of beads takes a Topology of beads: types, masses, priors and all, as createSystem does."""
+        path = tmp_path / "protein.safetensors"
+        path.write_bytes(proteinModel(mapping))
+        openmmflash.writeForceField(tmp_path / "protein.xml", path)
+        topology = beadTopology(["AAAAA", "AAAA"], mapping)
+        system = app.ForceField(str(tmp_path / "protein.xml")).createSystem(topology)
+        expected = openmmflash.createSystem(topology, path)
+        assert openmm.XmlSerializer.serialize(system) == openmm.XmlSerializer.serialize(expected)
+        assert system.getParticleMass(0)._value != app.element.carbon.mass._value
+
 
 class TestArguments:
     def testConstraintsToHydrogen(self, lengths, solvated):
@@ -289,7 +302,7 @@ class TestApplicationLayer:
         modeller.delete([atom for atom in modeller.topology.atoms() if atom.element is app.element.hydrogen])
         with pytest.raises(ValueError, match=r"Modeller.addHydrogens .*Call addHydrogens\(\) without a force field"):
             modeller.addHydrogens(plain)
-        modeller.addHydrogens()
+        modeller.addHydrogens(platform=openmm.Platform.getPlatform("Reference"))
         with pytest.raises(ValueError, match="Modeller.addSolvent .*Give it a classical force field"):
             modeller.addSolvent(plain, padding=0.5)
         plain.createSystem(modeller.topology)

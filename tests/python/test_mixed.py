@@ -1,0 +1,291 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""createMixedSystem: a model within some molecules, a classical force field for the rest, and the way between both."""
+
+import copy
+
+import numpy as np
+import openmm
+import pytest
+from mixed_cases import Evaluation, classical, peptideAtoms, python, solvatedPeptide, subset
+from openmm import app, unit
+from protein_beads import proteinModel
+from small_models import writeAni
+
+import openmmflash
+from openmmflash import FlashForce, createMixedSystem
+from openmmflash._scaledforces import scaledForces
+
+LAMBDA = "lambda_interpolate"
+# Beside the force field's own: files of the force field, arguments, and how well lambda = 0 is the force field. With Ewald summation a pair
+# is left out up to the tolerance of the sum. LJPME also has dispersion beyond its cutoff by a combination rule of its own.
+METHODS = {
+    "NoCutoff": ({"nonbondedMethod": app.NoCutoff}, 1e-9),
+    "CutoffNonPeriodic": ({"nonbondedMethod": app.CutoffNonPeriodic}, 1e-9),
+    "CutoffPeriodic": ({"nonbondedMethod": app.CutoffPeriodic, "switchDistance": 0.6}, 1e-9),
+    "PME": ({"nonbondedMethod": app.PME, "ewaldErrorTolerance": 1e-6}, 0.01),
+    "LJPME": ({"nonbondedMethod": app.LJPME, "ewaldErrorTolerance": 1e-6}, 0.05),
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    writeAni(path, members=2)
+    return path
+
+
+@pytest.fixture(scope="module")
+def solvated():
+    return solvatedPeptide()
+
+
+@pytest.fixture(scope="module")
+def chosen(solvated):
+    """The peptide and two molecules of water, far apart, in an order of their own."""
+    waters = [residue for residue in solvated.topology.residues() if residue.name == "HOH"]
+    atoms = peptideAtoms(solvated.topology) + [atom.index for water in (waters[3], waters[40]) for atom in water.atoms()]
+    return np.random.default_rng(2).permutation(atoms).tolist()
+
+
+def flashForce(system):
+    (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
+    force.owner = system
+    return force
+
+
+@pytest.mark.parametrize("method", METHODS)
+def testEnergies(solvated, chosen, path, method):
+    """U(MM) - U(MM of the chosen atoms) + U(model of them); lambda between both, and dU/dlambda."""
+    arguments, tolerance = METHODS[method]
+    topology, positions = solvated.topology, solvated.positions
+    system = classical(topology, **arguments)
+    before = openmm.XmlSerializer.serialize(system)
+    mm = Evaluation(system, positions)
+    mixed = Evaluation(createMixedSystem(topology, system, chosen, path), positions)
+    assert openmm.XmlSerializer.serialize(system) == before, "the classical system is not to change"
+
+    if method not in ("PME", "LJPME"):  # where the sum has pairs that the cutoff leaves out
+        part = subset(solvated, chosen)
+        alone = classical(part.topology, **arguments)
+        for force in alone.getForces():
+            if isinstance(force, openmm.NonbondedForce):
+                force.setUseDispersionCorrection(False)  # that of the whole system stays
+        periodic = app.CutoffPeriodic if system.usesPeriodicBoundaryConditions() else app.NoCutoff
+        model = openmmflash.createSystem(part.topology, path, nonbondedMethod=periodic)
+        inner, outer = (Evaluation(system, part.positions).energy for system in (alone, model))
+        assert mixed.energy == pytest.approx(mm.energy - inner + outer, abs=1e-7)
+
+    way = Evaluation(createMixedSystem(topology, system, chosen, path, interpolate=True), positions)
+    assert way.energy == pytest.approx(mixed.energy, abs=1e-9) and way.forces == pytest.approx(mixed.forces, abs=1e-9)
+    slope = way.derivatives[LAMBDA]
+    way.at(**{LAMBDA: 0.0})
+    assert way.energy == pytest.approx(mm.energy, abs=tolerance)
+    scale = np.sqrt((mm.forces**2).mean())
+    assert np.abs(way.forces - mm.forces).max() < max(tolerance, 1e-8) * scale
+    assert slope == pytest.approx(mixed.energy - way.energy, rel=1e-12), "U is linear in lambda"
+
+
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+def testDerivativeIsTheDifference(solvated, path, platform):
+    """dU/dlambda against finite differences to 1e-5, at several values of lambda."""
+    system = createMixedSystem(
+        solvated.topology, classical(solvated.topology, nonbondedMethod=app.PME), peptideAtoms(solvated.topology), path, interpolate=True
+    )
+    way = Evaluation(system, solvated.positions, platform)
+    step = 0.25
+    for value in (0.25, 0.5, 0.75):
+        slope = way.at(**{LAMBDA: value}).derivatives[LAMBDA]
+        difference = (way.at(**{LAMBDA: value + step}).energy - way.at(**{LAMBDA: value - step}).energy) / (2 * step)
+        assert slope == pytest.approx(difference, rel=1e-5)
+        assert abs(slope) > 1000, "it must mean something"
+
+
+def testEveryKindOfTerm():
+    """The scaled force of each kind has (1 - lambda) times its energy and forces, and the derivative."""
+    random = np.random.default_rng(4)
+    positions = random.normal(scale=0.2, size=(9, 3)) + np.arange(9)[:, None] * [0.1, 0.05, 0.0]
+    bonds, angles, torsions = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce(), openmm.PeriodicTorsionForce()
+    ryckaert, maps = openmm.RBTorsionForce(), openmm.CMAPTorsionForce()
+    custom = [
+        openmm.CustomBondForce("k*d^4; d = r - 0.1*scale"),
+        openmm.CustomAngleForce("k*sin(theta)"),
+        openmm.CustomTorsionForce("k*theta^2"),
+        openmm.CustomCompoundBondForce(3, "k*distance(p1, p2)*angle(p1, p2, p3)"),
+    ]
+    for force, add in zip(custom, ("PerBond", "PerAngle", "PerTorsion", "PerBond")):
+        getattr(force, f"add{add}Parameter")("k")
+    custom[0].addGlobalParameter("scale", 1.7)
+    for size in (12, 24):
+        maps.addMap(size, random.normal(size=size * size).tolist())
+    for i in range(5):
+        bonds.addBond(i, i + 1, 0.1 + 0.01 * i, 1000.0 + i)
+        angles.addAngle(i, i + 1, i + 2, 1.5 + 0.1 * i, 100.0 + i)
+        torsions.addTorsion(i, i + 1, i + 2, i + 3, i + 1, 0.3 * i, 5.0 + i)
+        ryckaert.addTorsion(i, i + 1, i + 2, i + 3, *random.normal(size=6).tolist())
+        custom[0].addBond(i, i + 2, [3000.0 + i])
+        custom[1].addAngle(i, i + 1, i + 2, [20.0 + i])
+        custom[2].addTorsion(i, i + 1, i + 2, i + 3, [2.0 + i])
+        custom[3].addBond([i, i + 1, i + 3], [30.0 + i])
+        maps.addTorsion(i % 2, *random.permutation(9)[:8].tolist())
+    for force in (bonds, angles, torsions, ryckaert, maps, *custom):
+        force.setForceGroup(3)
+        plain, scaled = openmm.System(), openmm.System()
+        for _ in range(9):
+            plain.addParticle(1)
+            scaled.addParticle(1)
+        plain.addForce(copy.deepcopy(force))
+        for made in scaledForces(copy.deepcopy(force), "x"):
+            assert made.getForceGroup() == 3
+            scaled.addForce(made)
+        expected, found = Evaluation(plain, positions), Evaluation(scaled, positions, x=0.0)
+        name = type(force).__name__
+        assert abs(expected.energy) > 0.1, name
+        assert found.energy == pytest.approx(expected.energy, rel=1e-10), name
+        assert np.abs(found.forces - expected.forces).max() < 1e-8 * np.abs(expected.forces).max(), name
+        assert found.derivatives["x"] == pytest.approx(-expected.energy, rel=1e-10), name
+        found.at(x=0.25)
+        assert found.energy == pytest.approx(0.75 * expected.energy, rel=1e-10), name
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def testCustomNonbonded(solvated, path, groups):
+    """A CustomNonbondedForce loses the pairs of the chosen atoms, and has them at lambda = 0, with interaction groups or without."""
+    topology, atoms = solvated.topology, peptideAtoms(solvated.topology)
+    system = classical(topology, nonbondedMethod=app.CutoffPeriodic)
+    force = openmm.CustomNonbondedForce("strength*(q1 + q2)*exp(-5*r); strength = 10*s")
+    force.addGlobalParameter("s", 1.0)
+    force.addPerParticleParameter("q")
+    force.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    force.setCutoffDistance(0.7)
+    for i in range(topology.getNumAtoms()):
+        force.addParticle([0.1 * (i % 7)])
+    for a, b in topology.bonds():
+        force.addExclusion(a.index, b.index)
+    if groups:
+        force.addInteractionGroup(range(200), range(10, 400))
+    system.addForce(force)
+    mm = Evaluation(system, solvated.positions)
+    mixed = createMixedSystem(topology, system, atoms, path)
+    found = next(f for f in mixed.getForces() if isinstance(f, openmm.CustomNonbondedForce))
+    assert found.getNumExclusions() == force.getNumExclusions() - 21 + 22 * 21 // 2  # of the peptide's 22 atoms 21 pairs are bonded
+    way = Evaluation(createMixedSystem(topology, system, atoms, path, interpolate=True), solvated.positions)
+    assert way.energy == pytest.approx(Evaluation(mixed, solvated.positions).energy, abs=1e-8)
+    way.at(**{LAMBDA: 0.0})
+    assert way.energy == pytest.approx(mm.energy, abs=1e-8)
+    assert way.forces == pytest.approx(mm.forces, abs=1e-7)
+
+
+def testSystemAround(solvated, path):
+    """Order of atoms, force groups, molecules for a barostat, forces in their places, XML in a new process."""
+    topology, atoms = solvated.topology, peptideAtoms(solvated.topology)[::-1]
+    system = classical(topology, nonbondedMethod=app.PME)
+    system.addForce(openmm.MonteCarloBarostat(1, 300))
+    for interpolate in (False, True):
+        mixed = createMixedSystem(topology, system, atoms, path, interpolate, forceGroup=7)
+        force = flashForce(mixed)
+        assert [force.getParticleParameters(i)[0] for i in range(force.getNumParticles())] == atoms
+        assert force.getForceGroup() == 7 and force.usesPeriodicBoundaryConditions()
+        kinds = [type(force) for force in system.getForces()]
+        assert [type(force) for force in mixed.getForces()][: len(kinds)] == kinds
+        evaluation = Evaluation(mixed, solvated.positions)
+        assert len(evaluation.context.getMolecules()) == topology.getNumResidues() - 2, "the peptide's three residues are one molecule"
+    xml, state = openmm.XmlSerializer.serialize(mixed), evaluation.at(**{LAMBDA: 0.4})
+    code = (
+        "import sys\n"
+        "sys.modules['openmmml'] = None\n"
+        "import openmmflash, numpy as np\n"
+        "from openmm import *\n"
+        "system = XmlSerializer.deserialize(open({xml!r}).read())\n"
+        "context = Context(system, VerletIntegrator(0.001), Platform.getPlatform('Reference'))\n"
+        "context.setPositions(np.load({positions!r}))\n"
+        "context.setParameter('lambda_interpolate', 0.4)\n"
+        "print(context.getState(energy=True).getPotentialEnergy()._value)"
+    )
+    folder = path.parent
+    (folder / "mixed.xml").write_text(xml)
+    np.save(folder / "positions.npy", np.array(solvated.positions.value_in_unit(unit.nanometer)))
+    printed = python(code.format(xml=str(folder / "mixed.xml"), positions=str(folder / "positions.npy")))
+    assert float(printed) == state.energy
+
+
+def testConstraints(solvated, path):
+    """Between chosen atoms they go, if wanted; a way to a force field that would not hold the atoms is refused."""
+    topology, atoms = solvated.topology, set(peptideAtoms(solvated.topology))
+
+    def counts(system):
+        pairs = [system.getConstraintParameters(i)[:2] for i in range(system.getNumConstraints())]
+        return len(pairs), sum(a in atoms and b in atoms for a, b in pairs)
+
+    rigid = classical(topology, constraints=app.HBonds, rigidWater=True)
+    total, inside = counts(rigid)
+    assert inside == 12
+    assert counts(createMixedSystem(topology, rigid, atoms, path)) == (total - inside, 0)
+    assert counts(createMixedSystem(topology, rigid, atoms, path, removeConstraints=False)) == (total, inside)
+    assert counts(createMixedSystem(topology, rigid, atoms, path, interpolate=True, removeConstraints=False)) == (total, inside)
+    with pytest.raises(
+        ValueError, match=r"are constrained, and the force field has no energy for their distance.*flexibleConstraints=True"
+    ):
+        createMixedSystem(topology, rigid, atoms, path, interpolate=True)
+    held = classical(topology, constraints=app.HBonds, rigidWater=True, flexibleConstraints=True)
+    assert counts(createMixedSystem(topology, held, atoms, path, interpolate=True)) == (total - inside, 0)
+    water = [atom.index for atom in next(r for r in topology.residues() if r.name == "HOH").atoms()]
+    createMixedSystem(topology, held, water, path, interpolate=True)
+    with pytest.raises(ValueError, match="are constrained"):
+        createMixedSystem(topology, rigid, water, path, interpolate=True)
+
+
+@pytest.fixture(scope="module")
+def system(solvated):
+    return classical(solvated.topology)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("atoms", "message"),
+        [
+            ([], "atoms is empty"),
+            ([0, 1, 0], "atoms has 0 twice"),
+            ([0, 100000], "atoms has 100000; indices of the topology's"),
+            ([-1], "atoms has -1"),
+            ([0.5], "atoms has 0.5"),
+            (range(6), r"Atom 4 .*is bonded to atom 6 .*OpenMM-ML put link atoms there"),
+        ],
+    )
+    def testAtoms(self, solvated, system, path, atoms, message):
+        with pytest.raises(ValueError, match=message):
+            createMixedSystem(solvated.topology, system, atoms, path)
+
+    def testSystems(self, solvated, system, path):
+        atoms = peptideAtoms(solvated.topology)
+        with pytest.raises(ValueError, match="system has 22 particles and the topology"):
+            createMixedSystem(solvated.topology, classical(subset(solvated, atoms).topology), atoms, path)
+        foreign = copy.deepcopy(system)
+        foreign.addForce(openmm.GayBerneForce())
+        with pytest.raises(ValueError, match=r"Force 5 \(GayBerneForce\) is a GayBerneForce.*cannot be taken out"):
+            createMixedSystem(solvated.topology, foreign, atoms, path)
+        taken = copy.deepcopy(system)
+        restraint = openmm.CustomExternalForce(f"{LAMBDA}*x^2")
+        restraint.addGlobalParameter(LAMBDA, 1.0)
+        taken.addForce(restraint)
+        createMixedSystem(solvated.topology, taken, atoms, path)
+        with pytest.raises(ValueError, match=f"CustomExternalForce has a global parameter '{LAMBDA}' already"):
+            createMixedSystem(solvated.topology, taken, atoms, path, interpolate=True)
+        createMixedSystem(solvated.topology, taken, atoms, path, interpolate=True, parameter="x")
+        offset = copy.deepcopy(system)
+        nonbonded = next(force for force in offset.getForces() if isinstance(force, openmm.NonbondedForce))
+        nonbonded.addGlobalParameter("charge", 1.0)
+        nonbonded.addParticleParameterOffset("charge", 5, 1.0, 0.0, 0.0)
+        with pytest.raises(ValueError, match="parameter offset for atom 5"):
+            createMixedSystem(solvated.topology, offset, atoms, path)
+
+    def testModels(self, solvated, system, path, tmp_path):
+        (tmp_path / "beads.safetensors").write_bytes(proteinModel("ca"))
+        with pytest.raises(ValueError, match="needs a model of elements"):
+            createMixedSystem(solvated.topology, system, peptideAtoms(solvated.topology), tmp_path / "beads.safetensors")
+        salt = app.Topology()
+        salt.addAtom("NA", app.element.sodium, salt.addResidue("NA", salt.addChain()))
+        ion = openmm.System()
+        ion.addParticle(23)
+        with pytest.raises(ValueError, match=r"Atom 0 \(NA of residue NA .* is sodium"):
+            createMixedSystem(salt, ion, [0], path)
