@@ -7,29 +7,28 @@ run may have written more) and to append.
 """
 
 import hashlib
-import io
 import json
 import os
 import struct
 
-import numpy as np
-
+from ..checkpoints import packCheckpoint, unpackCheckpoint
 from ._app import UserError
 
 FORMAT = 1
-RUN, SYSTEM, REPLICA, CHECKPOINT, LOG, STATE, PLOT, LOCK = (
+RUN, SYSTEM, CHECKPOINT, LOG, STATE, PLOT, LOCK, EXCHANGES, EXCHANGE_REPORT = (
     "run.json",
     "system.xml",
-    "replica_priors.xml",
     "checkpoint.npz",
     "log.csv",
     "final_state.xml",
     "energy_temperature.png",
     "run.lock",
+    "exchanges.csv",
+    "exchange.json",
 )
 TRAJECTORY = {"dcd": "trajectory.dcd", "xtc": "trajectory.xtc"}
 TOPOLOGY = ("topology.pdb", "topology.cif")
-ALL = (RUN, SYSTEM, REPLICA, CHECKPOINT, LOG, STATE, PLOT, LOCK, *TRAJECTORY.values(), *TOPOLOGY)
+ALL = (RUN, SYSTEM, CHECKPOINT, LOG, STATE, PLOT, LOCK, EXCHANGES, EXCHANGE_REPORT, *TRAJECTORY.values(), *TOPOLOGY)
 
 
 class Folder:
@@ -119,11 +118,7 @@ def hashFile(path):
 
 def writeCheckpoint(folder, meta, context):
     """Save a Context with what is needed to continue; `meta` is a dict of JSON values."""
-    data = context.createCheckpoint()
-    meta = {**meta, "sha256": hashlib.sha256(data).hexdigest()}
-    buffer = io.BytesIO()
-    np.savez(buffer, meta=np.array(json.dumps(meta)), checkpoint=np.frombuffer(data, dtype=np.uint8))
-    folder.write(CHECKPOINT, buffer.getvalue())
+    folder.write(CHECKPOINT, packCheckpoint(meta, context))
 
 
 def readCheckpoint(folder):
@@ -132,13 +127,9 @@ def readCheckpoint(folder):
     if not os.path.exists(path):
         raise UserError(f"--resume: {folder.path} has no {CHECKPOINT}; the run ended before its first one. Start anew with --overwrite.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            meta, data = json.loads(str(archive["meta"])), archive["checkpoint"].tobytes()
-    except Exception as error:
-        raise UserError(f"{path} is damaged: {error}. Start anew with --overwrite.") from error
-    if hashlib.sha256(data).hexdigest() != meta.get("sha256"):
-        raise UserError(f"{path} is damaged: its contents do not fit its SHA-256. Start anew with --overwrite.")
-    return meta, data
+        return unpackCheckpoint(path)
+    except ValueError as error:
+        raise UserError(f"{error}. Start anew with --overwrite.") from error
 
 
 class Trajectory:

@@ -25,7 +25,6 @@ class Inputs:
     force: object  # the System's FlashForce
     topology: object  # of all replicas
     positions: np.ndarray  # [replicas * n, 3]
-    priorSystem: object  # the priors of one replica, where there are several
 
 
 def loadModel(name):
@@ -91,17 +90,14 @@ def createInputs(
     system = systems.createSystem(structure.description, model, replicas=replicas, **options)
     force = next(FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force))
     topology = makeTopology(structure.molecule, model) if structure.topology is None else structure.topology
-    positions, priorSystem = structure.positions, None
+    positions = structure.positions
     if replicas > 1:
         topology = systems.tileTopology(topology, replicas)
         frames = structure.frames if structure.frames is not None and frame is None else structure.positions
         positions = systems.tilePositions(frames, replicas)
         if frames.ndim == 3:
             note(f"{structurePath}: the {replicas} replicas start from its {len(frames)} frames in turn (--frame takes one for all).")
-        if priors and model.getNumPriors():
-            priorSystem = systems.createSystem(structure.description, model, removeCMMotion=False)
-            priorSystem.removeForce(next(i for i in range(priorSystem.getNumForces()) if FlashForce.isinstance(priorSystem.getForce(i))))
-    return Inputs(model, structure, system, force, topology, np.array(positions), priorSystem)
+    return Inputs(model, structure, system, force, topology, np.array(positions))
 
 
 def isAtomistic(model):

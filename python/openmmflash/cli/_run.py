@@ -11,8 +11,10 @@ import time
 
 import numpy as np
 
+from ..replicas import ReplicaLangevinIntegrator
 from . import _folder
 from ._app import UserError, note, oneLine, say
+from ._exchange import Exchange
 from ._isolated import AFTER_MINIMISATION, AT_START, warnOfIsolatedAtoms
 from ._minimize import MINIMIZE, minimize
 from ._outputs import checkFolder
@@ -41,7 +43,7 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
         no_periodic=options["no_periodic"],
         allow_missing_hydrogens=options["allow_missing_hydrogens"],
         priors=options["priors"],
-        replicas=options["replicas"],
+        replicas=countReplicas(options),
         removeCMMotion=True,
     )
     settings = resolve(options, inputs.model)
@@ -87,11 +89,9 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
             "versions": versions(),
             "sessions": [],
         }
-        if inputs.priorSystem is not None:
-            folder.write(_folder.REPLICA, openmm.XmlSerializer.serialize(inputs.priorSystem))
         folder.writeRun(run)
         describe(run, folder)
-        return carryOut(run, folder, context, inputs.model, inputs.priorSystem, inputs.topology, None, showProgress)
+        return carryOut(run, folder, context, inputs.model, inputs.topology, None, showProgress)
     finally:
         folder.close()
 
@@ -124,10 +124,6 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
             if meta["frames"]:
                 _folder.checkSize(folder[name], meta["sizes"][key])
         system = openmm.XmlSerializer.deserialize(readSystem(folder, run))
-        priorSystem = None
-        if os.path.exists(folder[_folder.REPLICA]):
-            with open(folder[_folder.REPLICA], encoding="utf-8") as file:
-                priorSystem = openmm.XmlSerializer.deserialize(file.read())
         platform, properties = choosePlatform(settings["platform"], settings["threads"])
         context = createContext(system, settings, platform, properties)
         try:
@@ -141,7 +137,7 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
         if settings["pressure_bar"] is not None:
             note("A checkpoint does not hold the size of the barostat's trial steps; it adapts anew: the same ensemble, on another path.")
         topology = readTopology(folder, run)
-        return carryOut(run, folder, context, model, priorSystem, topology, meta, showProgress)
+        return carryOut(run, folder, context, model, topology, meta, showProgress)
     finally:
         folder.close()
 
@@ -162,7 +158,9 @@ def resolve(options, model):
     if interval > steps:
         note(f"--interval {interval} is longer than the run of {steps} steps: one frame is written, at its end.")
     return {
-        "temperature_K": options["temperature"],
+        "temperature_K": None if options["temperatures"] else options["temperature"],
+        "temperatures_K": options["temperatures"],
+        "exchange_interval": options["exchange"] if options["temperatures"] else None,
         "timestep_fs": timestep,
         "friction_1/ps": options["friction"],
         "pressure_bar": options["pressure"],
@@ -170,7 +168,7 @@ def resolve(options, model):
         "time_ps": steps * timestep / 1000,
         "equilibration_steps": equilibration,
         "minimize": options["minimize"],
-        "replicas": options["replicas"],
+        "replicas": countReplicas(options),
         "seed": options["seed"] or secrets.randbelow(2**31 - 1) + 1,
         "priors": options["priors"],
         "format": options["format"],
@@ -180,6 +178,23 @@ def resolve(options, model):
         "no_periodic": options["no_periodic"],
         "allow_missing_hydrogens": options["allow_missing_hydrogens"],
     }
+
+
+def countReplicas(options):
+    """--replicas, or one for each of --temperatures, or one."""
+    temperatures, replicas = options["temperatures"], options["replicas"]
+    if not temperatures:
+        return replicas or 1
+    if replicas and replicas % len(temperatures):
+        raise UserError(
+            f"--replicas {replicas} does not divide among {len(temperatures)} --temperatures: give a multiple, or leave --replicas out."
+        )
+    return replicas or len(temperatures)
+
+
+def temperatures(settings):
+    """All temperatures of thermostats, K."""
+    return settings["temperatures_K"] or [settings["temperature_K"]]
 
 
 def frameInterval(settings):
@@ -207,7 +222,14 @@ def countSteps(timePs, steps, timestepFs):
 
 def refuseDifferences(run, structurePath, modelName, options, given, folder):
     """Whatever the user states again must be what the run was started with."""
-    names = {"temperature": "temperature_K", "timestep": "timestep_fs", "friction": "friction_1/ps", "pressure": "pressure_bar"}
+    names = {
+        "temperature": "temperature_K",
+        "temperatures": "temperatures_K",
+        "exchange": "exchange_interval",
+        "timestep": "timestep_fs",
+        "friction": "friction_1/ps",
+        "pressure": "pressure_bar",
+    }
     settings, different = run["settings"], []
     for option in sorted(given - FREE - {"equilibrate"}):
         here, there = options[option], settings[names.get(option, option)]
@@ -256,9 +278,13 @@ def createContext(system, settings, platform, properties):
     import openmm
     from openmm import unit
 
-    integrator = openmm.LangevinMiddleIntegrator(
-        settings["temperature_K"] * unit.kelvin, settings["friction_1/ps"] / unit.picosecond, settings["timestep_fs"] * unit.femtosecond
-    )
+    friction, timestep = settings["friction_1/ps"] / unit.picosecond, settings["timestep_fs"] * unit.femtosecond
+    if settings["temperatures_K"]:
+        ladder, replicas = settings["temperatures_K"], settings["replicas"]
+        ladder = ladder * (replicas // len(ladder))
+        integrator = ReplicaLangevinIntegrator(ladder, friction, timestep, system.getNumParticles() // replicas)
+    else:
+        integrator = openmm.LangevinMiddleIntegrator(settings["temperature_K"] * unit.kelvin, friction, timestep)
     integrator.setRandomNumberSeed(settings["seed"])
     return openmm.Context(system, integrator, platform, properties)
 
@@ -278,9 +304,8 @@ def addBarostat(system, structure, settings):
     system.addForce(barostat)
 
 
-def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgress):
+def carryOut(run, folder, context, model, topology, meta, showProgress):
     """Go through the phases that are left, from the checkpoint's `meta` or from the start; leave results and words."""
-    import openmm
     from openmm import unit
 
     settings = run["settings"]
@@ -288,10 +313,9 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
     session = {"started": now(), "from": [meta["phase"], meta["step"]] if meta else None, "ended": "killed"}
     run["sessions"].append(session)
     folder.writeRun(run)
-    priorContext = None
-    if priorSystem is not None:
-        priorContext = openmm.Context(priorSystem, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
-    measurement = Measurement(context, settings["replicas"], model.getNumMembers(), settings["temperature_K"], priorContext)
+    exchange = Exchange(context, folder, settings, meta) if settings["temperatures_K"] else None
+    ladder = exchange and exchange.ladder
+    measurement = Measurement(context, settings["replicas"], model.getNumMembers(), max(temperatures(settings)), ladder)
     columns = measurement.columns(settings["pressure_bar"] is not None)
     keep = meta["sizes"] if meta and meta["frames"] else None
     log = _folder.Log(folder[_folder.LOG], columns, keep and keep["log"])
@@ -302,7 +326,8 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
     firstStep = step if phase == PRODUCE else 0
     try:
         with Interrupts() as interrupts:
-            simulation = Simulation(context, folder, settings, interval, measurement, trajectory, log, interrupts, Progress(showProgress))
+            progress = Progress(showProgress)
+            simulation = Simulation(context, folder, settings, interval, measurement, trajectory, log, interrupts, progress, exchange)
             if phase == MINIMIZE:
                 if settings["minimize"]:
                     minimize(context, settings["replicas"], interrupts, simulation.progress)
@@ -310,7 +335,10 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
                     if interrupts.received:
                         simulation.checkpoint(MINIMIZE, 0)
                         raise Interrupted
-                context.setVelocitiesToTemperature(settings["temperature_K"] * unit.kelvin, settings["seed"])
+                if exchange is None:
+                    context.setVelocitiesToTemperature(settings["temperature_K"] * unit.kelvin, settings["seed"])
+                else:
+                    exchange.setVelocities(settings["seed"])
                 simulation.checkpoint(EQUILIBRATE, 0)
                 phase, step = EQUILIBRATE, 0
             if phase == EQUILIBRATE:
@@ -337,6 +365,8 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
     finally:
         trajectory.close()
         log.close()
+        if exchange is not None:
+            exchange.close()
         session["wall_s"] = round(time.perf_counter() - clock, 2)
         folder.writeRun(run)
     if session["ended"] == "interrupted":
@@ -346,6 +376,8 @@ def carryOut(run, folder, context, model, priorSystem, topology, meta, showProgr
         say(f"Stopped {where}, with a checkpoint. Continue with:  openmm-flash run --resume -o {folder.path}")
         return False
     finish(run, folder, context, step - firstStep, wall)
+    if exchange is not None:
+        exchange.summarize()
     return True
 
 
@@ -377,7 +409,7 @@ def finish(run, folder, context, steps, wall):
     speed = steps * settings["timestep_fs"] / 1000 / wall * 86.4 if wall > 0 else math.nan
     rows = len(log["step"])
     say(f"Done: {settings['steps']} steps, {settings['time_ps']:g} ps; {speed:.4g} ns/day" + replicaSpeed(settings["replicas"], speed))
-    if rows:
+    if rows and not settings["temperatures_K"]:
         half = log["temperature_K"][rows // 2 :]
         say(f"Temperature: {np.mean(half):.1f} K (mean of the second half of {rows} rows)")
     say(f"Results are in {folder.path}:")
@@ -412,11 +444,19 @@ def describe(run, folder):
     pressure = "" if settings["pressure_bar"] is None else f", {settings['pressure_bar']:g} bar"
     say(
         f"Run        {settings['time_ps']:g} ps = {settings['steps']} steps of {settings['timestep_fs']:g} fs at "
-        f"{settings['temperature_K']:g} K{pressure}, "
+        f"{describeTemperatures(settings)}{pressure}, "
         f"friction {settings['friction_1/ps']:g}/ps, seed {settings['seed']}"
     )
     say(f"Platform   {settings['platform']}")
     say(f"Output     {folder.path}")
+
+
+def describeTemperatures(settings):
+    ladder, interval = settings["temperatures_K"], settings["exchange_interval"]
+    if not ladder:
+        return f"{settings['temperature_K']:g} K"
+    exchanged = f"exchanged every {interval} steps" if interval else "not exchanged"
+    return f"{len(ladder)} temperatures from {ladder[0]:g} to {ladder[-1]:g} K, {exchanged}"
 
 
 def writeTopology(folder, topology, positions):

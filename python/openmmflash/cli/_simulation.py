@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from ..replicas import ReplicaEnergies
 from . import _folder
 from ._app import UserError
 from ._values import GAS_CONSTANT
@@ -45,25 +46,34 @@ class Interrupts:
 
 
 class Measurement:
-    """What a log row needs: energies and temperatures of all and of each replica."""
+    """What a log row needs: energies and temperatures of all and of each replica.
 
-    def __init__(self, context, replicas, numMembers, temperature, priorContext=None):
+    Parameters
+    ----------
+    context : openmm.Context
+    replicas, numMembers : int
+    temperature : float
+        The highest of the thermostats', K.
+    ladder : TemperatureLadder, optional
+        The temperatures of the replicas' thermostats, where each has its own.
+    """
+
+    def __init__(self, context, replicas, numMembers, temperature, ladder=None):
         from openmm import CMMotionRemover
 
         from .. import FlashForce
 
         system = context.getSystem()
-        self.context, self.replicas, self.numMembers, self.priorContext = context, replicas, numMembers, priorContext
-        self.masses = np.array([system.getParticleMass(i)._value for i in range(system.getNumParticles())])
+        self.context, self.replicas, self.numMembers, self.ladder = context, replicas, numMembers, ladder
+        self.replicaEnergies = ReplicaEnergies(context, replicas) if replicas > 1 else None
+        masses = np.array([system.getParticleMass(i)._value for i in range(system.getNumParticles())])
         self.forces = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
-        # Groups are numbered replica by replica, and a replica may hold several.
-        self.groupsPerReplica = [len(force.getGroups()) // replicas for force in self.forces]
         removers = sum(1 for force in system.getForces() if isinstance(force, CMMotionRemover))
-        self.degreesOfFreedom = 3 * int(np.count_nonzero(self.masses)) - system.getNumConstraints() - 3 * min(removers, 1)
+        self.degreesOfFreedom = 3 * int(np.count_nonzero(masses)) - system.getNumConstraints() - 3 * min(removers, 1)
         self.degreesOfFreedom = max(self.degreesOfFreedom, 1)
         # Even three degrees of freedom come nowhere near 100 times the temperature of the thermostat.
         self.hottest = 100 * max(temperature, 300.0)
-        self.deviations = numMembers > 1 and (replicas == 1 or self.groupsPerReplica == [1])
+        self.deviations = numMembers > 1 and (replicas == 1 or [len(force.getGroups()) for force in self.forces] == [replicas])
 
     def columns(self, volume):
         names = ["step", "time_ps", "potential_kJ_mol", "kinetic_kJ_mol", "total_kJ_mol", "temperature_K", "speed_ns_day"]
@@ -74,6 +84,8 @@ class Measurement:
         if self.replicas > 1:
             for k in range(self.replicas):
                 names += [f"potential_{k}_kJ_mol", f"temperature_{k}_K"]
+                if self.ladder is not None:
+                    names.append(f"thermostat_{k}_K")
                 if self.deviations:
                     names.append(f"deviation_{k}_kJ_mol")
         return names
@@ -108,24 +120,12 @@ class Measurement:
             raise Unstable(f"the temperature is {temperature:.3g} K {where}")
 
     def _replicaValues(self, positions, velocities):
-        energies = np.zeros(self.replicas)
-        deviations = np.zeros(self.replicas)
-        for force, groups in zip(self.forces, self.groupsPerReplica):
-            energies += np.reshape(force.getGroupEnergies(self.context), (self.replicas, groups)).sum(axis=1)
-            if self.deviations:
-                deviations += force.getEnsembleDeviation(self.context)
-        kinetic = 0.5 * self.masses[:, None] * velocities**2
-        values, n = [], len(positions) // self.replicas
-        for k in range(self.replicas):
-            mine = slice(k * n, (k + 1) * n)
-            if self.priorContext is not None:
-                self.priorContext.setPositions(positions[mine])
-                energies[k] += self.priorContext.getState(energy=True).getPotentialEnergy()._value
-            temperature = 2 * kinetic[mine].sum() / (3 * np.count_nonzero(self.masses[mine]) * GAS_CONSTANT)
-            values += [energies[k], temperature]
-            if self.deviations:
-                values.append(deviations[k])
-        return values
+        columns = [self.replicaEnergies.getPotentialEnergies(positions), self.replicaEnergies.getTemperatures(velocities)]
+        if self.ladder is not None:
+            columns.append(self.ladder.replicaTemperatures)
+        if self.deviations:
+            columns.append(sum(np.array(force.getEnsembleDeviation(self.context)) for force in self.forces))
+        return np.stack(columns, axis=1).ravel().tolist()
 
 
 class Simulation:
@@ -144,12 +144,14 @@ class Simulation:
     interrupts : Interrupts
     progress : callable
         progress(phase, total, start) is a context manager; what it gives is called with (step, ns per day).
+    exchange : _exchange.Exchange, optional
+        Exchanges of temperatures among the replicas.
     """
 
-    def __init__(self, context, folder, settings, interval, measurement, trajectory, log, interrupts, progress):
+    def __init__(self, context, folder, settings, interval, measurement, trajectory, log, interrupts, progress, exchange=None):
         self.context, self.folder, self.settings = context, folder, settings
         self.measurement, self.trajectory, self.log = measurement, trajectory, log
-        self.interrupts, self.progress = interrupts, progress
+        self.interrupts, self.progress, self.exchange = interrupts, progress, exchange
         self.timestep = settings["timestep_fs"] / 1000  # ps
         self.interval, self.checkpointInterval = interval, settings["checkpoint_interval"]
         self.volume = settings["pressure_bar"] is not None
@@ -168,6 +170,8 @@ class Simulation:
                     self.checkpoint(phase, step)
                     raise Interrupted
                 stops = [total, _next(step, self.checkpointInterval)] + ([_next(step, self.interval)] if produce else [])
+                if produce and self.exchange is not None:
+                    stops += self.exchange.stops(step)
                 count = min(min(stops) - step, self.piece)
                 start = time.perf_counter()
                 self._step(count, phase, step)
@@ -178,6 +182,8 @@ class Simulation:
                 if produce and step % self.interval == 0:
                     self._report(step, since * self.timestep / (time.perf_counter() - clock) * 86.4)
                     clock, since = time.perf_counter(), 0
+                if produce and self.exchange is not None:
+                    self.exchange.attemptAt(step)  # after the report: a structure belongs to the temperature under which it was made
                 if step % self.checkpointInterval == 0 or step == total:
                     self.checkpoint(phase, step)
                 advance(step, count * self.timestep / elapsed * 86.4)
@@ -204,6 +210,9 @@ class Simulation:
         self.measurement.refuseUnstable(state, f"at step {step} of {phase}")
         sizes = {"trajectory": self.trajectory.flush(), "log": self.log.flush()}
         meta = {"phase": phase, "step": step, "frames": self.trajectory.frames, "interval": self.interval, "sizes": sizes}
+        if self.exchange is not None:
+            sizes["exchanges"] = self.exchange.flush()
+            meta["exchange"] = self.exchange.ladder.getState()
         _folder.writeCheckpoint(self.folder, meta, self.context)
         self.lastCheckpoint = (phase, step)
 

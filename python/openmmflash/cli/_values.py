@@ -51,6 +51,31 @@ class Quantity(click.ParamType):
         return f", with or without a unit ({', '.join(self.units)})"
 
 
+class Ladder(click.ParamType):
+    """Rising temperatures in K: a list (300,320,350), or lowest:highest:number for one of equal ratios."""
+
+    name = "ladder"
+
+    def get_metavar(self, param, ctx=None):
+        return "K,K,...|K:K:N"
+
+    def convert(self, value, param, context):
+        if not isinstance(value, str):
+            return value
+        temperature = Quantity(TEMPERATURE, exclusive=True, maximum=HOTTEST)
+        parts = value.split(":")
+        if len(parts) == 3 and parts[2].strip().isdecimal():
+            low, high = (temperature.convert(part, param, context) for part in parts[:2])
+            number = int(parts[2])
+            if number < 2 or not low < high:
+                self.fail(f"{value!r}: LOWEST:HIGHEST:NUMBER has two or more temperatures, the first the lowest.", param, context)
+            return [round(low * (high / low) ** (i / (number - 1)), 3) for i in range(number)]
+        values = [temperature.convert(part, param, context) for part in value.split(",")]
+        if len(values) < 2 or any(a >= b for a, b in zip(values, values[1:])):
+            self.fail(f"{value!r} must be two or more temperatures, each higher than the one before.", param, context)
+        return values
+
+
 DURATION = {"ps": 1.0, "fs": 1e-3, "ns": 1e3, "us": 1e6}
 TIMESTEP = {"fs": 1.0, "ps": 1e3}
 TEMPERATURE = {"K": 1.0}

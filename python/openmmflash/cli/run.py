@@ -5,7 +5,7 @@
 import click
 
 from ._app import INTERRUPTED, UserError, declare, platformOptions, structureOptions
-from ._values import DURATION, FRICTION, HOTTEST, PRESSURE, STRONGEST, TEMPERATURE, TIMESTEP, Quantity
+from ._values import DURATION, FRICTION, HOTTEST, PRESSURE, STRONGEST, TEMPERATURE, TIMESTEP, Ladder, Quantity
 
 
 @declare("run")
@@ -30,6 +30,19 @@ from ._values import DURATION, FRICTION, HOTTEST, PRESSURE, STRONGEST, TEMPERATU
     help="Temperature of the Langevin thermostat (K).",
 )
 @click.option(
+    "--temperatures",
+    type=Ladder(),
+    help="Replica exchange: a temperature for each replica (K), rising: 300,320,350, or 300:450:8 for 8 of equal ratios. "
+    "--replicas may be a multiple: so many ladders side by side.",
+)
+@click.option(
+    "--exchange",
+    type=click.IntRange(min=0),
+    default=250,
+    show_default=True,
+    help="Steps between exchanges of --temperatures; 0: each replica keeps its own.",
+)
+@click.option(
     "--timestep",
     type=Quantity(TIMESTEP, exclusive=True),
     help="Time step (fs). Default: 0.5 for atoms (hydrogens are flexible, and ANI's networks have no continuous second derivative), "
@@ -49,7 +62,9 @@ from ._values import DURATION, FRICTION, HOTTEST, PRESSURE, STRONGEST, TEMPERATU
     "adapts anew. Default: constant volume.",
 )
 @click.option("--minimize/--no-minimize", default=True, show_default=True, help="Minimise the energy first.")
-@click.option("--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="Independent copies, simulated together.")
+@click.option(
+    "--replicas", type=click.IntRange(min=1), help="Independent copies, simulated together. Default: 1, or one for each of --temperatures."
+)
 @click.option(
     "--seed", type=click.IntRange(1, 2**31 - 1), help="Seed of velocities and thermostat. Default: a random one, written to run.json."
 )
@@ -80,6 +95,10 @@ def command(context, structure, model, output, resume, overwrite, progress, **op
         raise UserError("--resume continues a run and --overwrite deletes it. Give one of them.")
     if options["time"] is not None and options["steps"] is not None:
         raise UserError(f"--time {options['time']:g} ps and --steps {options['steps']} both set the length. Give one of them.")
+    if {"temperature", "temperatures"} <= given:
+        raise UserError("--temperature is of all replicas, --temperatures are one for each. Give one of them.")
+    if "exchange" in given and options["temperatures"] is None and not resume:
+        raise UserError(f"--exchange {options['exchange']} is about --temperatures, which are not given.")
     if resume:
         finished = _run.resumeRun(structure, model, output, progress, options, given)
     else:
