@@ -2,236 +2,254 @@
 # SPDX-License-Identifier: MIT
 """Times on a GPU, ours and other programs': steps of dynamics, launches and time of each kernel, memory.
 
-    gpu.py OUTPUT.json [--platform CUDA] [--only TEXT] [--seconds S] [--peer-path NAME=PATH]...
+    gpu.py OUTPUT.json [--platform CUDA] [--only TEXT] [--seconds S] [--mlcg PATH] [--flashmd PATH] [--chignolin MODEL STRUCTURE]
 
-Cases: the CGSchNet of 269 beads in 1 to 256 replicas, with its pair prior; ANI-2x's shape (its weights, where TorchANI is installed) on
-poly-alanine and water. Single and half weights. Each time is the median of at least five batches after a warm-up, by wall clock around
-batches that end with a synchronisation. A program that does not agree with ours is not timed.
+Cases: CGSchNet of 269 beads with random weights and Gaussian functions (FlashMD has no others) and trained chignolin in 1 to 128 replicas;
+ANI-2x's shape with random weights on poly-alanine and water. Each program runs in a process of its own; its energies and forces are
+compared with ours on the CPU platform before it is timed. Ours steps with all priors, mlcg and FlashMD with the network alone.
 """
 
 import argparse
-import gc
+import dataclasses
+import importlib.util
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import openmm
 
-from openmmflash import FlashForce, FlashModel
-from openmmflash.bench import beads, machine, models, polyala, water
-from openmmflash.convert._writer import modelBytes
+from openmmflash.bench import cases, machine, models, runner
+from openmmflash.bench.process import MeasuredProcess, ProcessFailed
+from openmmflash.convert._writer import writeModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cuda"))
 import specialisations
 
-KCAL = 4.184
+REPLICAS, ATOMS, WATER = (128, 1, 16, 64), (60, 600, 6000), 60000
+MOST = 2000
+STANDSTILL = 1e-6  # ps: random weights are no physics, and atoms stay where they are; pairs are searched for all the same
+
+
+@dataclasses.dataclass
+class Contender:
+    """A program in one form: its adapter, options of that, how exact it is, and why it is not there."""
+
+    name: str
+    adapter: str
+    options: dict
+    precision: str = "single"
+    axis: str = "step"
+    compared: bool = True
+    absent: str = ""
+
+
+def query(*what):
+    """nvidia-smi's answer for the first GPU, None where it is not there."""
+    try:
+        command = ["nvidia-smi", f"--query-gpu={','.join(what)}", "--format=csv,noheader,nounits", "--id=0"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def usedMemory():
-    """Bytes of the first GPU in use, by nvidia-smi; None where that is not there."""
-    try:
-        command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]) * 2**20
-    except (OSError, subprocess.CalledProcessError, ValueError, IndexError):
+    """Bytes of the GPU in use, None if unknown."""
+    answer = query("memory.used")
+    return int(answer) * 2**20 if answer and answer.isdigit() else None
+
+
+def emptyContext(platform):
+    """Bytes that OpenMM and the driver take for a Context of two particles without forces."""
+    import openmm
+
+    before = usedMemory()
+    if before is None:
         return None
+    system = openmm.System()
+    for _ in range(2):
+        system.addParticle(1.0)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform(platform))
+    context.setPositions(np.eye(3)[:2])
+    context.getState(energy=True)
+    return usedMemory() - before
 
 
-def gpuName():
-    try:
-        command = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.sm,clocks.mem,power.limit", "--format=csv,noheader"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def cgCase(folder, replicas, **shape):
+    """CGSchNet's shape with the Gaussian functions that FlashMD has, in place of ExpNormal ones."""
+    case = cases.cgCase(folder, replicas, "all")
+    metadata, tensors = models.cgSchNet(**shape)
+    h = metadata["hyperparameters"]
+    means = np.linspace(0, h["cutoff"], h["num_basis"], dtype=np.float32)
+    tensors["members.0.basis.means"] = means
+    tensors["members.0.basis.coefficients"] = np.full(len(means), -0.5 / (means[1] - means[0]) ** 2, dtype=np.float32)
+    for key in ("basis_alpha", "basis_lower"):
+        del h[key]
+    del tensors["members.0.basis.betas"]
+    h["radial_basis"] = "gaussian"
+    writeModel(folder / "model.safetensors", metadata | {"name": "cgschnet-gaussian-random"}, tensors)
+    return dataclasses.replace(case, model="cgschnet-gaussian-random")
 
 
-def beadCase(replicas, half):
-    """Model, System and positions of replicas side by side: network, pair prior, and the bonded priors of OpenMM."""
-    model = FlashModel.fromBytes(modelBytes(*models.cgSchNet()))
-    types, x = beads.build()
-    terms, exclusions = beads.priors(x)
-    n, system, force = len(types), openmm.System(), FlashForce(model)
-    bonds, angles = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce()
-    for replica in range(replicas):
-        first = replica * n
-        for kind in types:
-            system.addParticle(model.getTypeMass(int(kind)))
-        force.addParticles(list(range(first, first + n)), [int(kind) for kind in types], [replica] * n)
-        for i, j in exclusions:
-            force.addPairExclusion(first + int(i), first + int(j))
-        for (i, j), (_, length) in zip(terms["bonds"].particles, terms["bonds"].parameters):
-            bonds.addBond(first + int(i), first + int(j), 0.1 * length, 2 * 100 * KCAL * 100)
-        for (i, j, k), (_, cosine) in zip(terms["angles"].particles, terms["angles"].parameters):
-            angles.addAngle(first + int(i), first + int(j), first + int(k), float(np.arccos(cosine)), 40 * KCAL)
-    force.setWeightPrecision(FlashForce.Half if half else FlashForce.Single)
-    for each in (force, bonds, angles):
-        system.addForce(each)
-    return system, force, np.concatenate([x] * replicas), 0.004
+def aniCase(folder, build, atoms, members=8):
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "model.safetensors"
+    writeModel(model, *specialisations.ani2x(members))
+    return dataclasses.replace(build(folder, model, atoms), timestep=STANDSTILL)
 
 
-def aniCase(kind, atoms, half):
-    metadata, tensors = specialisations.ani2x()
-    model = FlashModel.fromBytes(modelBytes(metadata, tensors))
-    numbers = {1: 0, 6: 1, 7: 2, 8: 3}
-    box = None
-    if kind == "polyala":
-        names, positions, _ = polyala.build(polyala.residuesFor(atoms))
-        elements = polyala.atomicNumbers(names)
-    else:
-        elements, positions, box = water.build(water.moleculesFor(atoms)[0])
-    system, force = openmm.System(), FlashForce(model)
-    for number in elements:
-        system.addParticle({1: 1.008, 6: 12.011, 7: 14.007, 8: 15.999}[number])
-    force.addParticles(list(range(len(elements))), [numbers[number] for number in elements], [0] * len(elements))
-    if box is not None:
-        system.setDefaultPeriodicBoxVectors(*np.diag(box))
-        force.setUsesPeriodicBoundaryConditions(True)
-    force.setWeightPrecision(FlashForce.Half if half else FlashForce.Single)
-    system.addForce(force)
-    # The weights are random, and no physics: atoms stay where they are, and the neighbor list works as in a simulation.
-    return system, force, np.asarray(positions), 1e-6
+def missing(*modules):
+    """Why a program is not there, "" if it is."""
+    lacking = [name for name in modules if importlib.util.find_spec(name) is None]
+    return f"{', '.join(lacking)} not installed" if lacking else ""
 
 
-def batches(run, seconds, synchronise):
-    """Seconds of one call of run(), each the mean of a batch of at least 20 ms."""
-    run()
-    synchronise()
-    start = time.perf_counter()
-    run()
-    synchronise()
-    size = max(1, int(0.02 / max(time.perf_counter() - start, 1e-6)))
-    found, end = [], time.perf_counter() + seconds
-    while len(found) < 5 or time.perf_counter() < end:
-        start = time.perf_counter()
-        for _ in range(size):
-            run()
-        synchronise()
-        found.append((time.perf_counter() - start) / size)
+def contenders(case, arguments):
+    """Ours, and the peers that suit a case."""
+    job = {"folder": str(case.folder), "threads": machine.cores(), "platform": arguments.platform, "timestep": case.timestep}
+    device = {"device": "cuda" if arguments.platform == "CUDA" else "cpu"}
+    ours = job | {"priors": case.priors}
+    found = [Contender(f"openmm-flash, {p}", "ours", ours | {"precision": p}, p) for p in ("single", "half")]
+    if arguments.no_peers:
+        return found
+    if case.test == "cg":
+        # Both packages' scripts allow products with less precision than float32's; FlashMD's defaults have half weights.
+        for name, adapter, path in (("FlashMD", "flashmd", arguments.flashmd), ("mlcg", "mlcgsimulation", arguments.mlcg)):
+            absent = missing("torch", "torch_geometric", "torch_cluster") if path else f"it is found by --{name.lower()} PATH"
+            if name == "FlashMD" and "gaussian" not in case.model:
+                absent = "FlashMD has Gaussian functions only, and this model others"
+            found.append(Contender(name, adapter, job | device | {"path": [path]}, "half", absent=absent))
+    elif case.test == "polyala":
+        absent = missing("torch", "torchani")
+        found.append(Contender("TorchANI", "torchani", job | device, "single", "total", absent=absent))
+        # Its extension for AEVs needs a GPU, and is compiled with fast math.
+        compiled = absent or ("" if device["device"] == "cuda" else "its extension needs a GPU")
+        options = {"compiled": True, "kind": "infer"}
+        found.append(Contender("TorchANI, infer, compiled", "torchani", job | device | options, "half", "total", absent=compiled))
+        found.append(Contender("Amber ff14SB, GBn2", "amber", job | {"yardstick": arguments.platform}, compared=False))
     return found
 
 
-def kernelProfile(run, synchronise, steps=20):
-    """{kernel: (launches, microseconds) of a step}, by CUPTI through PyTorch's profiler; None without PyTorch."""
-    try:
-        import torch
-        from torch.profiler import ProfilerActivity, profile
-    except ImportError:
+class Bench:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.end = time.monotonic() + arguments.limit
+        self.document = {"system": machine.systemInformation(), "gpu": query("name", "driver_version", "clocks.max.sm", "memory.total")}
+        self.document |= {"platform": arguments.platform, "seconds": arguments.seconds, "empty_context_bytes": None, "benchmarks": []}
+        self.failed = []
+
+    def _process(self, folder, name):
+        log = folder / f"{name.replace(', ', '-').replace(' ', '-')}.log"
+        return MeasuredProcess(sys.executable, machine.cores(), {}, log, 64e9, self.arguments.time_limit)
+
+    def _truth(self, case, priors):
+        """Energies and forces by our CPU platform."""
+        process = self._process(case.folder, "truth")
+        job = {"folder": str(case.folder), "threads": machine.cores(), "platform": "CPU", "timestep": case.timestep, "priors": priors}
+        try:
+            process.ask("load", adapter="ours", job=job)
+            process.ask("build")
+            process.ask("evaluate", file=str(case.folder / "truth.npz"))
+        finally:
+            process.close()
+        with np.load(case.folder / "truth.npz") as data:
+            return data["energies"], data["forces"]
+
+    def _measure(self, case, contender, truth):
+        before = usedMemory()
+        process = self._process(case.folder, contender.name)
+        record = {}
+        try:
+            record["versions"] = process.ask("load", adapter=contender.adapter, job=contender.options)["versions"]
+            start = time.perf_counter()
+            record["notes"] = process.ask("build")["notes"]
+            record["build_s"] = time.perf_counter() - start
+            if contender.compared:
+                process.ask("evaluate", file=str(case.folder / "results.npz"))
+                with np.load(case.folder / "results.npz") as data, np.load(case.folder / "system.npz") as system:
+                    extent = float(np.abs(system["frames"][0]).max())
+                    results = data["energies"], data["forces"]
+                record["agreement"] = runner.compare(results, truth, case, contender.precision, extent)
+                if not record["agreement"]["agrees"]:
+                    return record | {"status": "disagrees", "reason": record["agreement"]["text"]}
+            repeats = 2 if self.arguments.small else 5
+            answer = process.ask("time", axis=contender.axis, warmup=1, repeats=repeats, seconds=self.arguments.seconds, most=MOST)
+            milliseconds = 1e3 * statistics.median(answer["times"])
+            record |= {"axis": contender.axis, "ms": milliseconds, "ms_all": [1e3 * value for value in answer["times"]]}
+            if case.test == "cg":
+                record["timestep_mol_per_s"] = 1e3 * case.replicas / milliseconds
+            after = usedMemory()
+            record["device_memory_bytes"] = None if before is None or after is None else after - before
+            if contender.adapter != "amber":
+                record["kernels"] = process.ask("call", method="profile")["result"]
+                record["launches"] = sum(count for count, _ in record["kernels"].values()) if record["kernels"] else None
+            method = "report" if contender.adapter == "ours" else "peakDeviceMemory" if contender.compared else None
+            if method:
+                record[method] = process.ask("call", method=method)["result"]
+            return record | {"status": "ok"}
+        except ProcessFailed as error:
+            return record | {"status": "failed", "reason": str(error)}
+        finally:
+            process.close()
+
+    def keep(self, label, case, contender, record):
+        record = {"case": label, "program": contender.name} | record
+        self.document["benchmarks"].append(record)
+        self.write()
+        text = record["status"] + (f": {record['reason'][:200]}" if record.get("reason") else "")
+        if record["status"] == "ok":
+            text = f"{record['ms']:.4f} ms a {'step' if record['axis'] == 'step' else 'evaluation'}"
+            if "timestep_mol_per_s" in record:
+                text += f", {record['timestep_mol_per_s']:,.0f} timestep*mol/s"
+            if record.get("launches"):
+                text += f", {record['launches']:.0f} launches"
+            if record["device_memory_bytes"] is not None:
+                text += f", {record['device_memory_bytes'] / 1e6:.0f} MB"
+        elif record["status"] in ("failed", "disagrees"):
+            self.failed.append(f"{label}, {contender.name}")
+        print(f"{label}, {contender.name}: {text}", flush=True)
+
+    def write(self):
+        self.arguments.output.write_text(json.dumps(self.document, indent=1) + "\n")
+
+    def run(self, label, build):
+        """All contenders of one case."""
+        with tempfile.TemporaryDirectory() as folder:
+            nobody = Contender("openmm-flash", "ours", {})
+            if time.monotonic() > self.end:
+                return self.keep(label, None, nobody, {"status": "left out", "reason": "no time is left"})
+            try:
+                case = build(Path(folder) / "case")
+                truth = {priors: self._truth(case, priors) for priors in {"none", case.priors}}
+            except (ProcessFailed, cases.CaseError, OSError) as error:
+                return self.keep(label, None, nobody, {"status": "failed", "reason": str(error)})
+            for contender in contenders(case, self.arguments):
+                if contender.absent:
+                    record = {"status": "absent", "reason": contender.absent}
+                elif time.monotonic() > self.end:
+                    record = {"status": "left out", "reason": "no time is left"}
+                else:
+                    record = self._measure(case, contender, truth[contender.options.get("priors", "none")])
+                self.keep(label, case, contender, record)
         return None
-    if not torch.cuda.is_available():
-        return None
-    run()
-    synchronise()
-    with profile(activities=[ProfilerActivity.CUDA]) as found:
-        for _ in range(steps):
-            run()
-        synchronise()
-    totals = {}
-    for event in found.events():
-        if "CUDA" not in str(event.device_type).upper():
-            continue
-        count, duration = totals.get(event.name, (0, 0.0))
-        totals[event.name] = (count + 1, duration + event.time_range.elapsed_us())
-    return {name: (count / steps, duration / steps) for name, (count, duration) in totals.items()}
 
 
-def measureOurs(name, build, platform, seconds):
-    before = usedMemory()
-    system, force, positions, timestep = build()
-    integrator = openmm.LangevinMiddleIntegrator(300, 1, timestep)
-    properties = {"Precision": "single"} if platform in ("CUDA", "OpenCL", "HIP") else {}
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform), properties)
-    context.setPositions(positions)
-    start = time.perf_counter()
-    state = context.getState(energy=True, forces=True)
-    first = time.perf_counter() - start
-    energy, forces = state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value
-    if not np.isfinite(energy) or not np.isfinite(forces).all():
-        raise RuntimeError(f"{name}: the energy is {energy}")
-    context.setVelocitiesToTemperature(300, 1)
-
-    def synchronise(context=context):
-        context.getState(velocities=True)
-
-    # The network alone, as often as a step needs it, and whole steps of dynamics.
-    steps = batches(lambda: integrator.step(1), seconds, synchronise)
-    evaluations = batches(lambda context=context: context.getState(forces=True), seconds, lambda: None)
-    after = usedMemory()
-    record = {
-        "case": name,
-        "program": "openmm-flash",
-        "particles": system.getNumParticles(),
-        "ms_per_step": 1e3 * statistics.median(steps),
-        "ms_per_step_all": [1e3 * value for value in steps],
-        "ms_per_evaluation": 1e3 * statistics.median(evaluations),
-        "first_evaluation_s": first,
-        "memory_bytes": None if before is None else after - before,
-        "kernels": kernelProfile(lambda: integrator.step(1), synchronise) if platform == "CUDA" else None,
-        "energy": energy,
-        "report": force.getCompilationReport(context),
-    }
-    del context
-    gc.collect()
-    return record
-
-
-def measureAmber(atoms, platform, seconds):
-    """OpenMM's Amber ff14SB with GBn2 on the same molecule: another potential, as a yardstick."""
-    import openmm.app as app
-
-    names, positions, bonds = polyala.build(polyala.residuesFor(atoms))
-    topology = polyala.topology(names, bonds)
-    field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
-    system = field.createSystem(topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds)
-    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.002)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
-    context.setPositions(positions)
-    openmm.LocalEnergyMinimizer.minimize(context, 50, 20)
-    context.setVelocitiesToTemperature(300, 1)
-    steps = batches(lambda: integrator.step(1), seconds, lambda: context.getState(velocities=True))
-    return {"case": f"polyala-{len(positions)}", "program": "Amber ff14SB, GBn2", "ms_per_step": 1e3 * statistics.median(steps)}
-
-
-def measureTorchani(kind, atoms, seconds, compiled):
-    """TorchANI's ANI-2x on the GPU, with its compiled AEV where it is built: energies and forces of the same coordinates."""
-    import torch
-    import torchani
-
-    names, positions, _ = polyala.build(polyala.residuesFor(atoms))
-    numbers = torch.tensor([polyala.atomicNumbers(names)], device="cuda")
-    model = torchani.models.ANI2x(periodic_table_index=True).to("cuda")
-    if compiled:
-        if hasattr(model, "set_strategy"):
-            model.set_strategy("cuaev")
-        else:
-            model.aev_computer.use_cuda_extension = True
-    x = torch.tensor(10 * np.asarray(positions)[None], dtype=torch.float32, device="cuda", requires_grad=True)
-
-    def run():
-        energy = model((numbers, x)).energies.sum()
-        return torch.autograd.grad(energy, x)[0]
-
-    steps = batches(run, seconds, torch.cuda.synchronize)
-    program = f"TorchANI {torchani.__version__}" + (", cuaev" if compiled else "")
-    peak = torch.cuda.max_memory_allocated()
-    return {
-        "case": f"{kind}-{len(positions)}",
-        "program": program,
-        "ms_per_evaluation": 1e3 * statistics.median(steps),
-        "memory_bytes": peak,
-    }
-
-
-def cases():
-    for half in (False, True):
-        label = "half" if half else "single"
-        for replicas in (1, 16, 64, 128, 256):
-            yield f"cg-269x{replicas}-{label}", lambda r=replicas, h=half: beadCase(r, h)
-        for atoms in (60, 600, 6000):
-            yield f"polyala-{atoms}-{label}", lambda a=atoms, h=half: aniCase("polyala", a, h)
-        yield f"water-60000-{label}", lambda h=half: aniCase("water", 60000, h)
+def plan(arguments):
+    """(name, function that builds it in a folder) of each case; the most wanted first."""
+    small = arguments.small
+    shape = {"hidden": 16, "blocks": 1, "basis": 8, "readout": (16,)} if small else {}
+    for replicas in (2,) if small else REPLICAS:
+        yield f"cg-269x{replicas}", lambda folder, r=replicas: cgCase(folder, r, **shape)
+    for atoms in (22,) if small else ATOMS:
+        yield f"polyala-{atoms}", lambda folder, a=atoms: aniCase(folder, cases.polyalaCase, a, 1 if small else 8)
+    if arguments.chignolin:
+        for replicas in (2,) if small else REPLICAS:
+            yield f"chignolin-10x{replicas}", lambda folder, r=replicas: cases.beadsCase(folder, *arguments.chignolin, r)
+    if not small:
+        yield f"water-{WATER}", lambda folder: aniCase(folder, cases.waterCase, WATER)
 
 
 def main():
@@ -239,36 +257,34 @@ def main():
     parser.add_argument("output", type=Path)
     parser.add_argument("--platform", default="CUDA")
     parser.add_argument("--only", default="", help="cases whose names contain this")
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--small", action="store_true", help="few small cases, to try the script without a GPU")
+    parser.add_argument("--seconds", type=float, default=1.5, help="for each program in each case")
+    parser.add_argument("--limit", type=float, default=1e9, help="seconds after which what is left is left out")
+    parser.add_argument("--time-limit", type=float, default=240.0, help="seconds for one answer of a program")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--mlcg", metavar="PATH", help="the folder that holds the package mlcg: src in its source tree")
+    parser.add_argument("--flashmd", metavar="PATH", help="the same of flashmd")
+    parser.add_argument("--chignolin", nargs=2, metavar=("MODEL", "STRUCTURE"), help="a converted model and its structure")
     arguments = parser.parse_args()
-    document = {"system": machine.systemInformation(), "gpu": gpuName(), "benchmarks": [], "missing": []}
-
-    def keep(name, measure):
-        try:
-            record = measure()
-        except Exception as error:  # a peer that is not there, or a case that does not fit: the others go on
-            document["missing"].append({"name": name, "reason": f"{type(error).__name__}: {error}"[:500]})
-            print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
-        else:
-            document["benchmarks"].append(record)
-            ms = record.get("ms_per_step", record.get("ms_per_evaluation"))
-            replicas = record.get("particles", 0) // 269 if name.startswith("cg-") else 0
-            rate = f", {1e3 * replicas / ms:,.0f} timestep*mol/s" if replicas else ""
-            launches = sum(count for count, _ in (record.get("kernels") or {}).values())
-            print(f"{name}, {record['program']}: {ms:.4f} ms{rate}{f', {launches:.0f} launches' if launches else ''}", flush=True)
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
-
-    for name, build in cases():
-        if arguments.only in name:
-            keep(name, lambda name=name, build=build: measureOurs(name, build, arguments.platform, arguments.seconds))
-    if not arguments.no_peers:
-        for atoms in (60, 600, 2000):
-            keep(f"polyala-{atoms} Amber", lambda a=atoms: measureAmber(a, arguments.platform, arguments.seconds))
-        for atoms in (60, 600, 6000):
-            for compiled in (False, True):
-                keep(f"polyala-{atoms} TorchANI", lambda a=atoms, c=compiled: measureTorchani("polyala", a, arguments.seconds, c))
+    for name in ("mlcg", "flashmd"):
+        path = getattr(arguments, name)
+        if path is not None and not (Path(path) / name / "__init__.py").exists():
+            parser.error(f"--{name} {path}: there is no {name}/__init__.py in it")
+    bench = Bench(arguments)
+    try:
+        bench.document["empty_context_bytes"] = emptyContext(arguments.platform)
+    except Exception as error:  # OpenMM's, of whatever kind: the cases say more
+        print(f"an empty Context: {error}", flush=True)
+    chosen = [(label, build) for label, build in plan(arguments) if arguments.only in label]
+    if not chosen:
+        parser.error(f"no case's name contains {arguments.only!r}")
+    for label, build in chosen:
+        bench.run(label, build)
+    bench.write()
+    if bench.failed:
+        print(f"failed: {'; '.join(bench.failed)}")
+    return 1 if bench.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

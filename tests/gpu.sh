@@ -1,59 +1,87 @@
 #!/usr/bin/env bash
 # The whole test suite on platform CUDA, on a machine with a GPU and no network: tests/gpu.sh CARRIED OUTPUT
 #   CARRIED  the folder that tests/gpu_prepare.sh made elsewhere       OUTPUT  for logs, JUnit files and results.json
-# Environment: PYTHON (default python3); GPU_SECONDS (default 500): how long pytest may take; SANITIZER=no leaves out
-# compute-sanitizer; CASES=--small takes few models; GPU_PLATFORM=OpenCL runs it all on that platform, to try the script without a GPU.
+# Environment: PYTHON (default python3); GPU_SECONDS (default 540) for everything; JOBS (default 4) processes of a kind at a time;
+# SANITIZER=no leaves out compute-sanitizer; CASES=--small takes few models; PYTEST names tests in place of all;
+# GPU_PLATFORM=OpenCL runs it all on that platform, to try the script without a GPU. What fails, fails the script; the others go on.
 set -euo pipefail
 [ $# = 2 ] || { sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+carried=$(cd "$1" && pwd -P) || exit 2
 mkdir -p "$2"
 OUTPUT=$(cd "$2" && pwd -P)
-rm -f "$OUTPUT/steps.jsonl"
+rm -f "$OUTPUT"/*.json* "$OUTPUT"/*.xml "$OUTPUT"/*.log
+DEADLINE=$((SECONDS + ${GPU_SECONDS:-540}))
 . "$root/tests/gpu_environment.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-makeGpuEnvironment "$1" "$work/env"
 cd "$root"
-export GPU_PLATFORM=${GPU_PLATFORM:-CUDA}
-export PYTHONPATH=$root/tests/python:$root/tests/gpu PYTHONFAULTHANDLER=1
-TAIL=40 step diagnose "$GPU_PYTHON" -m openmmflash diagnose
-[ "$GPU_PLATFORM" != CUDA ] || step gpu hasGpu
-pytest=("$GPU_PYTHON" -m pytest -q -rfEs -p no:cacheprovider)
+export GPU_PLATFORM=${GPU_PLATFORM:-CUDA} JOBS=${JOBS:-4}
+export PYTHONPATH=$root/tests/python:$root/tests/gpu PYTHONFAULTHANDLER=1 PYTHONUNBUFFERED=1
+export OPENMM_CACHE_DIR=$work/cache # a fresh one: nothing compiled by another version
+export OPENMM_DEFAULT_PLATFORM=CPU # tests that name no platform
+mkdir -p "$OPENMM_CACHE_DIR"
 
-# 1. Each model in each precision beside Reference, with tensor cores and without: quick, and the first thing to look at.
-step cases "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --json "$OUTPUT/cases.json"
-step cases-without-tensor-cores env OPENMMFLASH_CUDA_TENSOR_CORES=0 "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --json "$OUTPUT/cases-plain.json"
+# The tests of TestFlashForce.h, built elsewhere, with the plugins of the carried wheels.
+cppTests() {
+    local plugins=$GPU_LIBRARIES/plugins
+    [ -x "$carried/TestCudaFlashForce" ] || { echo "error: TestCudaFlashForce was not carried"; return 1; }
+    LD_LIBRARY_PATH=$GPU_LIBRARIES:${LD_LIBRARY_PATH:-} \
+        FLASH_TEST_PLUGINS=$plugins/libOpenMMCUDA.so:$plugins/libOpenMMFlashReference.so:$plugins/libOpenMMFlashCUDA.so \
+        bounded 480 "$carried/TestCudaFlashForce" "$1"
+}
 
-# 2. The Python tests, with CUDA in place of OpenCL.
-step pytest timeout "${GPU_SECONDS:-500}" "${pytest[@]}" -p cuda_platforms --junitxml="$OUTPUT/pytest.xml" tests/python/test_force_values.py \
-    tests/python/test_force_openmm.py tests/python/test_force_gradient.py tests/python/test_force_invariance.py tests/python/test_half_weights.py \
-    tests/python/test_physics.py tests/python/test_device_errors.py tests/python/test_device_platforms.py
+# pytestOn FILE...: with CUDA in place of OpenCL, in several processes where pytest-xdist is there.
+pytestOn() {
+    local workers=()
+    ! "$GPU_PYTHON" -c 'import xdist' 2> /dev/null || workers=(-n "$JOBS" --dist worksteal)
+    bounded 480 "$GPU_PYTHON" -m pytest -q -rfEs -p no:cacheprovider -p cuda_platforms "${workers[@]}" --junitxml="$OUTPUT/pytest.xml" "$@"
+}
 
-# 3. Memory errors, races, memory that was never written.
-sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-sanitizer/compute-sanitizer 2> /dev/null | head -1 || true)
-if [ "${SANITIZER:-yes}" = no ] || [ -z "$sanitizer" ]; then
-    echo "compute-sanitizer: left out (${sanitizer:-not found})"
-else
-    for tool in memcheck racecheck initcheck; do
-        step "sanitizer-$tool" timeout 300 "$sanitizer" --tool $tool --error-exitcode 9 --print-limit 20 "$GPU_PYTHON" tests/gpu/cases.py --small
-        # The texts that small systems do without: cells, and filters of low rank.
-        step "sanitizer-$tool-cells" timeout 300 env OPENMMFLASH_DEVICE_LARGE_GROUP=1 OPENMMFLASH_DEVICE_FILTER=2 "$sanitizer" --tool $tool --error-exitcode 9 \
-            --print-limit 20 "$GPU_PYTHON" tests/gpu/cases.py --small
-    done
+# sanitize TOOL NAME PORT [VARIABLE=VALUE...]: small cases under compute-sanitizer; what it says is judged by sanitizer.py.
+sanitize() {
+    local tool=$1 name=$2 port=$3 rc=0
+    shift 3
+    # Errors of API calls are OpenMM's business, which asks for things that need not be there.
+    bounded 300 env "$@" "$sanitizer" --tool "$tool" --port "$port" --report-api-errors no --padding 64 --print-limit 5000 --error-exitcode 9 \
+        --log-file "$OUTPUT/sanitizer-$name.log.txt" "$GPU_PYTHON" tests/gpu/cases.py --small || rc=$?
+    "$GPU_PYTHON" tests/gpu/sanitizer.py "$OUTPUT/sanitizer-$name.log.txt" --status $rc --json "$OUTPUT/sanitizer-$name.json"
+}
+
+step environment makeGpuEnvironment "$carried" "$work/env"
+if [ -n "${GPU_LIBRARIES:-}" ]; then
+    TAIL=40 step diagnose bounded 120 "$GPU_PYTHON" -m openmmflash diagnose
+    [ "$GPU_PLATFORM" != CUDA ] || step gpu hasGpu
+
+    # 1. Each model in each precision beside Reference, with tensor cores and without; the C++ tests; the Python tests. All at once.
+    step cases bounded 300 "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --jobs "$JOBS" --json "$OUTPUT/cases.json" &
+    step cases-without-tensor-cores bounded 300 env OPENMMFLASH_CUDA_TENSOR_CORES=0 "$GPU_PYTHON" tests/gpu/cases.py ${CASES:-} --jobs "$JOBS" \
+        --json "$OUTPUT/cases-plain.json" &
+    if [ "$GPU_PLATFORM" = CUDA ]; then
+        for precision in single mixed double; do
+            step "cpp-$precision" cppTests $precision &
+        done
+    fi
+    files=(force_values force_openmm force_gradient force_invariance half_weights physics device_errors device_platforms)
+    files=("${files[@]/#/tests/python/test_}")
+    step pytest pytestOn ${PYTEST:-"${files[@]/%/.py}"} &
+    wait
+
+    # 2. Memory errors, races, memory that was never written; the second time with texts that small systems do without: cells and filters of low rank.
+    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-sanitizer/compute-sanitizer 2> /dev/null | head -1 || true)
+    if [ "${SANITIZER:-yes}" = no ]; then
+        echo "compute-sanitizer: left out, as asked"
+    elif [ -z "$sanitizer" ]; then
+        step sanitizer sh -c 'echo "compute-sanitizer is not on the PATH nor in /usr/local/cuda (SANITIZER=no leaves it out)"; exit 127'
+    else
+        port=49200
+        for tool in memcheck racecheck initcheck; do
+            step "sanitizer-$tool" sanitize $tool $tool $port &
+            step "sanitizer-$tool-cells" sanitize $tool $tool-cells $((port + 20)) OPENMMFLASH_DEVICE_LARGE_GROUP=1 OPENMMFLASH_DEVICE_FILTER=2 &
+            port=$((port + 40))
+        done
+        wait
+    fi
 fi
 
-"$GPU_PYTHON" - "$OUTPUT" << 'EOF'
-import json, pathlib, sys
-
-from openmmflash.bench.machine import systemInformation
-
-output = pathlib.Path(sys.argv[1])
-steps = [json.loads(line) for line in (output / "steps.jsonl").read_text().splitlines()]
-cases = {p.stem: json.loads(p.read_text()) for p in output.glob("cases*.json")}
-record = {"system": systemInformation(), "steps": steps, "cases": cases}
-(output / "results.json").write_text(json.dumps(record, indent=1) + "\n")
-passed = sum(step["status"] == 0 for step in steps)
-print(f"{passed} passed, {len(steps) - passed} failed")
-EOF
-[ -z "${FAILED:-}" ] || { echo "failed:$FAILED"; exit 1; }
+"${GPU_PYTHON:-${PYTHON:-python3}}" tests/gpu/results.py "$OUTPUT"

@@ -2,14 +2,19 @@
 # SPDX-License-Identifier: MIT
 """Every small model on platform CUDA in every precision beside Reference, and again: the same bits.
 
-cases.py [--small] [--platform NAME] [--json FILE]     --small: few models, two evaluations, for compute-sanitizer
+cases.py [--small] [--model NAME]... [--jobs N] [--platform NAME] [--json FILE]
+    --small: few models, two evaluations, for compute-sanitizer
+    --jobs: each model in a process of its own, so many at a time; one that dies takes no other with it
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,23 +68,50 @@ def check(name, precision, half, periodic, platform, repeats):
     return record
 
 
+def checkModel(name, small, platform):
+    """The records of one model."""
+    records = []
+    for precision in ("single",) if small else TOLERANCES:
+        for half in (False, True) if precision != "double" else (False,):
+            for periodic in (False, True) if name in random_models.PERIODIC else (False,):
+                try:
+                    records.append(check(name, precision, half, periodic, platform, 2 if small else REPEATS))
+                except openmm.OpenMMException as error:
+                    print(f"FAILED {name} {precision}: {error}")
+                    records.append({"case": f"{name} {precision}", "passed": False, "error": str(error)})
+    return records
+
+
+def checkInProcess(name, small, platform):
+    """The same in another process: (its output, records)."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "records.json"
+        command = [sys.executable, __file__, "--model", name, "--platform", platform, "--json", str(file), *(["--small"] if small else [])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode in (0, 1) and file.exists():
+            return "".join(done.stdout.splitlines(keepends=True)[:-1]), json.loads(file.read_text())
+    error = f"its process ended with {done.returncode}: {done.stdout[-500:]}"
+    return f"{done.stdout}FAILED {name}: {error}\n", [{"case": name, "passed": False, "error": error}]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--model", action="append", choices=list(random_models.PARTS))
+    parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--platform", default=os.environ.get("GPU_PLATFORM", "CUDA"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    repeats = 2 if arguments.small else REPEATS
+    names = arguments.model or (("mlcg-repulsion-cutoff", "torchmdnet", "ani") if arguments.small else list(random_models.PARTS))
     records, start = [], time.monotonic()
-    for name in ("mlcg-repulsion-cutoff", "torchmdnet", "ani") if arguments.small else random_models.PARTS:
-        for precision in ("single",) if arguments.small else TOLERANCES:
-            for half in (False, True) if precision != "double" else (False,):
-                for periodic in (False, True) if name in random_models.PERIODIC else (False,):
-                    try:
-                        records.append(check(name, precision, half, periodic, arguments.platform, repeats))
-                    except openmm.OpenMMException as error:
-                        print(f"FAILED {name} {precision}: {error}")
-                        records.append({"case": f"{name} {precision}", "passed": False, "error": str(error)})
+    if arguments.jobs:
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for output, found in pool.map(lambda name: checkInProcess(name, arguments.small, arguments.platform), names):
+                print(output, end="", flush=True)
+                records += found
+    else:
+        for name in names:
+            records += checkModel(name, arguments.small, arguments.platform)
     if arguments.json:
         arguments.json.write_text(json.dumps(records, indent=1) + "\n")
     failed = sum(not record["passed"] for record in records)

@@ -172,3 +172,24 @@ def cgCase(folder, replicas, priors="pair", source=None):
     pairs = len(directedPairs(positions, 1.5)[0]) // 2 * replicas
     label = f"{replicas} replica{'s' if replicas > 1 else ''}"
     return Case("cg", label, folder, metadata["name"], "schnet", len(types) * replicas, replicas, pairs, 1.5, 0.002, priors=priors)
+
+
+def beadsCase(folder, modelPath, structurePath, replicas, priors="all"):
+    """A converted model of beads and its structure, `replicas` times the first frame."""
+    from ..structurefile import readStructure
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(modelPath, folder / "model.safetensors")
+    shutil.copyfile(structurePath, folder / "structure.npz")
+    model, structure = ModelFile(folder / "model.safetensors"), readStructure(structurePath)
+    if structure.types is None:
+        raise CaseError(f"{structurePath} names its types; a structure that was converted with its model is needed, which numbers them")
+    positions = structure.positions[0] if structure.positions.ndim == 3 else structure.positions
+    n, cutoff = len(positions), model.cutoff * model.length
+    frames = _frames(np.tile(positions, (replicas, 1)))
+    masses = structure.masses if structure.masses is not None else np.full(n, 100.0)
+    _write(folder, frames, np.tile(structure.types, replicas), np.zeros(n * replicas, int), np.tile(masses, replicas), None, replicas)
+    pairs = len(directedPairs(positions, cutoff)[0]) // 2 * replicas
+    label = f"{replicas} replica{'s' if replicas > 1 else ''}"
+    return Case("cg", label, folder, model.metadata["name"], "schnet", n * replicas, replicas, pairs, cutoff, 0.002, priors=priors)

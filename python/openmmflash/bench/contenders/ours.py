@@ -10,10 +10,14 @@ import time
 
 import numpy as np
 
+from . import devicetrace
 from .job import Job
 
 SHIFT = 1.0  # nm, more than any skin
-BATCH = 0.05  # seconds of simulation that are timed as one
+BATCH, MOST = 0.05, 100  # seconds of simulation that are timed as one, and steps
+# A GPU works on while Python goes on: at the end of each batch it is waited for, which must not count.
+DEVICES = ("CUDA", "OpenCL", "HIP")
+DEVICE_BATCH, DEVICE_MOST = 0.2, 2000
 
 
 class Adapter:
@@ -70,7 +74,9 @@ class Adapter:
         self.context.getState(energy=True, forces=True)
         begin = time.perf_counter()
         self.context.getState(energy=True, forces=True)
-        self.steps = min(max(int(BATCH / (time.perf_counter() - begin)), 1), 100)
+        self.device = name in DEVICES
+        batch, most = (DEVICE_BATCH, DEVICE_MOST) if self.device else (BATCH, MOST)
+        self.steps = min(max(int(batch / (time.perf_counter() - begin)), 1), most)
         shift = np.array([SHIFT, 0.0, 0.0])
         self.frames = {False: list(self.job.frames), True: [frame + shift * (k % 2) for k, frame in enumerate(self.job.frames)]}
 
@@ -98,7 +104,8 @@ class Adapter:
 
     def run(self, axis, k):
         if axis == "step":
-            return self.integrator.step(self.steps)
+            self.integrator.step(self.steps)
+            return self.context.getState(velocities=True) if self.device else None
         frames = self.frames[axis != "reused"]
         self.context.setPositions(frames[k % len(frames)])
         if axis == "energy":
@@ -109,3 +116,16 @@ class Adapter:
     def report(self):
         """What the platform says about its evaluation, with the profile if that was switched on."""
         return self.force.getCompilationReport(self.context)
+
+    def profile(self):
+        """{kernel: [launches, microseconds] of a step}, by CUPTI through PyTorch; None where PyTorch is not there or sees no GPU."""
+        try:
+            import torch
+        except ImportError:
+            return None
+
+        def run():
+            self.integrator.step(1)
+            self.context.getState(velocities=True)
+
+        return devicetrace.profile(torch, run, 20)

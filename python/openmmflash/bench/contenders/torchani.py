@@ -8,15 +8,19 @@ inside, as in both packages. The compared energy leaves out the self energies, w
 
 import numpy as np
 
+from . import devicetrace
 from .job import Job, importTorch
 
 
 class Adapter:
+    """Options: kind ("plain", "infer"); of 2.9 neighborlist; on a GPU device ("cuda") and compiled, which takes the extension for AEVs."""
+
     axes = ("total", "energy", "descriptor", "networks")
 
     def __init__(self, options):
         self.job = Job(options)
-        self.kind = options.get("kind", "plain")
+        self.kind, self.device = options.get("kind", "plain"), options.get("device", "cpu")
+        self.compiled = options.get("compiled", False)
 
     def load(self):
         self.torch = importTorch(self.job.threads)
@@ -33,14 +37,15 @@ class Adapter:
     def build(self):
         torch, model, job = self.torch, self.job.model(), self.job
         self.model = model
-        self.species = torch.as_tensor(job.types, dtype=torch.long)[None]
-        self.frames = [torch.tensor(frame[None] / model.length, dtype=torch.float32) for frame in job.frames]
+        self.species = torch.as_tensor(job.types, dtype=torch.long, device=self.device)[None]
+        self.frames = [torch.tensor(frame[None] / model.length, dtype=torch.float32, device=self.device) for frame in job.frames]
         self.cell = self.pbc = None
         if job.box is not None:
-            self.cell = torch.diag(torch.tensor(job.box / model.length, dtype=torch.float32))
-            self.pbc = torch.ones(3, dtype=torch.bool)
+            self.cell = torch.diag(torch.tensor(job.box / model.length, dtype=torch.float32, device=self.device))
+            self.pbc = torch.ones(3, dtype=torch.bool, device=self.device)
         tensors = {name[4:]: value for name, value in model.tensors.items() if name.startswith("aev.")}
-        self.aev, self.networks, self.shifter = (self._new if self.new else self._old)(model, tensors)
+        parts = (self._new if self.new else self._old)(model, tensors)
+        self.aev, self.networks, self.shifter = (part.to(self.device) for part in parts)
         self.aevs = None
 
     def _networks(self, model, make, container):
@@ -69,6 +74,7 @@ class Adapter:
             f["angular.shift"],
             f["angular.theta"],
             len(model.symbols),
+            **({"use_cuda_extension": True} if self.compiled else {}),
         )
 
         def network(layers):
@@ -106,7 +112,8 @@ class Adapter:
             cutoff=h["angular_cutoff"],
         )
         neighborlist = self.job.options.get("neighborlist", "all_pairs")
-        aev = torchani.aev.AEVComputer(radial, angular, len(model.symbols), strategy="pyaev", cutoff_fn="cosine", neighborlist=neighborlist)
+        options = {"strategy": "cuaev" if self.compiled else "pyaev", "cutoff_fn": "cosine", "neighborlist": neighborlist}
+        aev = torchani.aev.AEVComputer(radial, angular, len(model.symbols), **options)
 
         def network(layers):
             dims = [layers[0][0].shape[1], *(weight.shape[0] for weight, _ in layers)]
@@ -145,7 +152,8 @@ class Adapter:
         energy = self._evaluateNetworks(self._descriptor(x))
         gradient = self.torch.autograd.grad(energy.sum(), x)[0]
         scale = self.model.energy
-        return energy.detach().numpy().astype(np.float64) * scale, -gradient[0].numpy().astype(np.float64) * (scale / self.model.length)
+        forces = -gradient[0].cpu().numpy().astype(np.float64) * (scale / self.model.length)
+        return energy.detach().cpu().numpy().astype(np.float64) * scale, forces
 
     def prepare(self, axis):
         if axis == "networks":
@@ -159,8 +167,16 @@ class Adapter:
         x = self.frames[k % len(self.frames)]
         if axis == "total":
             x = x.clone().requires_grad_(True)
-            return self.torch.autograd.grad(self._energy(x).sum(), x)[0].numpy()
+            return self.torch.autograd.grad(self._energy(x).sum(), x)[0].cpu().numpy()
         with self.torch.no_grad():
             if axis == "energy":
-                return self._energy(x).numpy()
-            return (self._descriptor(x) if axis == "descriptor" else self._evaluateNetworks(self.aevs)).numpy()
+                return self._energy(x).cpu().numpy()
+            return (self._descriptor(x) if axis == "descriptor" else self._evaluateNetworks(self.aevs)).cpu().numpy()
+
+    def peakDeviceMemory(self):
+        """Bytes that torch's tensors took at most."""
+        return self.torch.cuda.max_memory_allocated() if self.device != "cpu" else None
+
+    def profile(self):
+        """{kernel: [launches, microseconds] of an evaluation}, or None where there is no GPU."""
+        return devicetrace.profile(self.torch, lambda: self.run("total", 0), 5) if self.device != "cpu" else None
