@@ -279,6 +279,14 @@ class TestReading:
         with pytest.raises(StructureError, match="D-amino acids, judging by CB: LEU 1; SER 2; .*and 25 more"):
             coarseGrain(topology, positions * [-1, 1, 1], "ca")
 
+    def testRing(self):
+        topology, positions = villin(lambda line: None if inResidue(line, 35) and line[12:16].strip() == "CB" else line)
+        ends = [next(a.index for a in topology.atoms() if (a.residue.id, a.name) == end) for end in (("1", "N"), ("35", "C"))]
+        assert not any("ring" in note for note in coarseGrain(topology, positions, "ca").notes)
+        positions[ends[1]] = positions[ends[0]] + [0, 0, 0.133]
+        notes = coarseGrain(topology, positions, "ca").notes
+        assert "PHE 35 is bonded to LEU 1: a ring, which is treated as an open chain." in notes
+
     def testNoProtein(self):
         with pytest.raises(StructureError, match="there is no amino acid in it"):
             coarseGrain(*readPdb(villinLines()[582:]), "ca")

@@ -4,33 +4,7 @@
 
 import numpy as np
 
-BACKBONE = ("N", "CA", "C", "O")
-RESIDUES = frozenset(
-    # fmt: off
-    [
-        "ALA",
-        "ARG",
-        "ASN",
-        "ASP",
-        "CYS",
-        "GLN",
-        "GLU",
-        "GLY",
-        "HIS",
-        "ILE",
-        "LEU",
-        "LYS",
-        "MET",
-        "PHE",
-        "PRO",
-        "SER",
-        "THR",
-        "TRP",
-        "TYR",
-        "VAL",
-    ]
-    # fmt: on
-)
+from ..coarsegrain._mappings import BACKBONE, RESIDUES
 
 
 def makeTopology(molecule, model):
@@ -72,9 +46,9 @@ def _labels(names, types, model, groups):
     """(atom's name, residue's name, residue's key) of each particle."""
     known = {model.getTypeName(i) for i in range(model.getNumTypes())} - {""}
     atomistic = all(model.getTypeAtomicNumber(int(t)) for t in types)
-    if not atomistic and known <= RESIDUES:
+    if not atomistic and known <= set(RESIDUES):
         return [("CA", name, i) for i, name in enumerate(names)]
-    if not atomistic and set(BACKBONE) <= known <= RESIDUES | set(BACKBONE):
+    if not atomistic and set(BACKBONE) <= known <= {*RESIDUES, *BACKBONE}:
         labels, key = [], -1
         for i, name in enumerate(names):
             if key < 0 or name == "N" or groups[i] != groups[i - 1]:

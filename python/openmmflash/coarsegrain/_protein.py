@@ -75,7 +75,7 @@ def readChains(topology, positions, mapping, source, residues=None, gaps="error"
     chains, unknown, missing, mirrored, broken, ignored, replaced = [], [], [], [], [], collections.Counter(), collections.Counter()
     parents = {**PARENTS, **_checkedResidues(residues)}
     names = {**{name: name for name in RESIDUES}, **VARIANTS, **parents}
-    linked = _links(topology) if positions is None else None
+    areBonded = _bondedByDistance(positions) if positions is not None else _bondedByTopology(topology)
     for chain in topology.chains():
         previous, current = None, []
         everything = list(chain.residues())
@@ -102,7 +102,7 @@ def readChains(topology, positions, mapping, source, residues=None, gaps="error"
             elif _isMirrored(residue, positions):
                 mirrored.append(label(residue))
             here = Residue(name, residue, found)
-            if previous is None or _isBroken(previous, here, positions, linked):
+            if previous is None or not areBonded(previous, here):
                 if previous is not None:
                     broken.append((previous, here, positions))
                 current = []
@@ -208,18 +208,22 @@ def _isMirrored(residue, positions):
     return volume < -0.2 * np.linalg.norm(n) * np.linalg.norm(c) * np.linalg.norm(cb)
 
 
-def _links(topology):
-    """Pairs of residues that a bond joins, by the Topology's bonds."""
-    return {frozenset((a.residue.index, b.residue.index)) for a, b in topology.bonds() if a.residue is not b.residue}
+def _bondedByTopology(topology):
+    """A function that tells whether a bond joins two Residues of a chain; where the chain has no bonds between residues, all are."""
+    between = [(a.residue, b.residue) for a, b in topology.bonds() if a.residue is not b.residue]
+    linked = {frozenset((a.index, b.index)) for a, b in between}
+    chains = {a.chain.index for a, b in between if a.chain is b.chain}
+    return lambda a, b: a.residue.chain.index not in chains or frozenset((a.residue.index, b.residue.index)) in linked
 
 
-def _isBroken(first, second, positions, linked):
-    if positions is None:
-        chain = {residue.index for residue in first.residue.chain.residues()}
-        known = any(pair <= chain for pair in linked)
-        return known and frozenset((first.residue.index, second.residue.index)) not in linked
-    limit, a, b = _peptide(first, second)
-    return _distance(positions, a, b) > limit
+def _bondedByDistance(positions):
+    """A function that tells whether two Residues in sequence are close enough for a peptide bond."""
+
+    def areBonded(first, second):
+        limit, a, b = _peptide(first, second)
+        return _distance(positions, a, b) <= limit
+
+    return areBonded
 
 
 def _peptide(first, second):
