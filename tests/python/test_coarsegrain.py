@@ -15,7 +15,7 @@ from protein_beads import beadTopology, priorsOf, proteinModel, readPdb, villinL
 import openmmflash
 from openmmflash import FlashModel
 from openmmflash.coarsegrain import coarseGrain, structureFromTopology
-from openmmflash.structurefile import StructureError, readStructure
+from openmmflash.structurefile import Structure, StructureError, Terms, readStructure, writeStructure
 
 # Made by mlcg's tool for priors (mlcg-tk at 45925aa, its prior_nls module with mlcg at 434da19 and MDTraj), of bead structures of these
 # sequences: the number of terms in all lists and the SHA-256 of the lists as JSON, sorted, without empty ones. "pieces" has chains so
@@ -344,6 +344,24 @@ class TestModels:
             model = FlashModel.fromBytes(proteinModel("ca", priors=[(name, form, [(0,) * arity])]))
             with pytest.raises(StructureError, match=f"prior '{name}' \\({form}, .*does not say which beads"):
                 structureFromTopology(beadTopology(["AAAA"], "ca"), model)
+
+    def testSpecialisedPriors(self, tmp_path):
+        """Parameters for the terms of one molecule serve this molecule alone, and are never guessed for another."""
+        model = FlashModel.fromBytes(proteinModel("ca", priors=[("bonds", "harmonic_bond", [])]))
+        topology = beadTopology(["AWG"], "ca")
+        with pytest.raises(StructureError, match="priors bonds of the model 'protein' have no parameters by types.*reference=FILE"):
+            openmmflash.createSystem(topology, model)
+        terms = {"bonds": Terms(np.array([[0, 1], [1, 2]]), np.array([[10.0, 3.8], [20.0, 3.9]]))}
+        reference = Structure(np.eye(3), types=[0, 18, 5], exclusions=[[0, 1]], terms=terms)
+        writeStructure(tmp_path / "reference.npz", reference)
+        for given in (reference, tmp_path / "reference.npz"):
+            structure = structureFromTopology(topology, model, reference=given)
+            assert structure.terms["bonds"].parameters.tolist() == [[10.0, 3.8], [20.0, 3.9]]
+            assert structure.exclusions.tolist() == [[0, 1]]
+        with pytest.raises(StructureError, match="not the molecule of the reference .*, which has TRP for bead 1, not ALA"):
+            structureFromTopology(beadTopology(["AAG"], "ca"), model, reference=reference)
+        with pytest.raises(TypeError, match="reference is a int"):
+            structureFromTopology(topology, model, reference=3)
 
     def testRepulsionAsTerms(self):
         model = FlashModel.fromBytes(proteinModel("ca", priors=[("non_bonded", "power_repulsion", [(0, 0)])], pairPrior=False))
