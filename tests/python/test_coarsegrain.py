@@ -192,6 +192,17 @@ class TestReading:
         with pytest.raises(StructureError, match=r"positions\[5, 1\] is nan"):
             coarseGrain(topology, np.where(np.arange(584 * 3).reshape(584, 3) == 16, np.nan, positions), "ca")
 
+    def testArguments(self, models):
+        topology, positions = villin()
+        with pytest.raises(TypeError, match="topology is a str; an openmm.app.Topology is needed"):
+            coarseGrain("protein.pdb", positions, "ca")
+        with pytest.raises(TypeError, match=r"positions is None; \[584, 3\]"):
+            coarseGrain(topology, None, "ca")
+        with pytest.raises(TypeError, match="model is a int"):
+            coarseGrain(topology, positions, 3)
+        with pytest.raises(ValueError, match="model is the name of a mapping, 'ca'; a coarse-grained model is needed"):
+            structureFromTopology(topology, "ca")
+
     def testAllProblemsAtOnce(self):
         """Missing atoms, an amino acid that is none of the twenty, and a gap: residue, number, chain and names of each."""
 

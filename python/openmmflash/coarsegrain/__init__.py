@@ -98,6 +98,7 @@ def coarseGrain(topology, positions, model, gaps="error", residues=None, pairSep
     """
     if gaps not in GAPS:
         raise ValueError(f"gaps is {gaps!r}; 'error' and 'split' are allowed.")
+    _checkTopology(topology)
     model, mapping = _modelAndMapping(model)
     positions = inNanometers(positions, topology.getNumAtoms(), source)
     first = positions if positions.ndim == 2 else positions[0]
@@ -134,6 +135,7 @@ def structureFromTopology(topology, model, positions=None, pairSeparation=None, 
     StructureError
         As in coarseGrain; also for an atom that is no bead.
     """
+    _checkTopology(topology)
     model, mapping = _modelAndMapping(model)
     if model is None:
         raise ValueError(f"model is the name of a mapping, {mapping.name!r}; a coarse-grained model is needed.")
@@ -148,6 +150,11 @@ def structureFromTopology(topology, model, positions=None, pairSeparation=None, 
     if positions is None:
         positions = np.zeros((topology.getNumAtoms(), 3))
     return _makeStructure(chains, positions, model, mapping, pairSeparation, reference, source, box)
+
+
+def _checkTopology(topology):
+    if not isinstance(topology, app.Topology):
+        raise TypeError(f"topology is a {type(topology).__name__}; an openmm.app.Topology is needed, as app.PDBFile(...).topology is.")
 
 
 def _modelAndMapping(model):

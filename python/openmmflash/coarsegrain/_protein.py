@@ -263,6 +263,8 @@ def _distance(positions, a, b):
 
 def inNanometers(positions, count, source):
     """Positions [n, 3] or [frames, n, 3] in nm, as plain finite numbers."""
+    if positions is None:
+        raise TypeError(f"positions is None; [{count}, 3] or [frames, {count}, 3] numbers are needed, in nm if they have no unit.")
     if not unit.is_quantity(positions) and len(positions) and unit.is_quantity(positions[0]):  # a list of Vec3 with units each
         positions = [position.value_in_unit(unit.nanometer) for position in positions]
     values = np.array(positions.value_in_unit(unit.nanometer) if unit.is_quantity(positions) else positions, dtype=np.float64)
