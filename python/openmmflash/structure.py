@@ -228,7 +228,7 @@ def _readPdb(path, frame):
 
     notes = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        lines = file.read().splitlines()
+        lines = [_standardModel(line) for line in file.read().splitlines()]
     lines = _uniqueAtomNames(lines, notes)
     atoms = [line for line in lines if line.startswith(("ATOM  ", "HETATM"))]
     if not atoms:
@@ -257,6 +257,12 @@ def _readPdb(path, frame):
     return structure
 
 
+def _standardModel(line):
+    """A MODEL record with its number in columns 11-14, where OpenMM reads it and several programs do not write it."""
+    words = line.split()
+    return f"MODEL     {words[1]:>4}" if line.startswith("MODEL ") and len(words) == 2 and words[1].isdigit() else line
+
+
 def _checkPdb(path, lines):
     """What OpenMM's reader would report without a line, or pass over: numbers that are none, elements that do not exist."""
     from openmm import app
@@ -276,7 +282,7 @@ def _checkPdb(path, lines):
                     f"{path}, line {number}: {symbol!r} (columns 77-78, atom {line[12:16].strip()}) is no element of the periodic table."
                 )
         elif line.startswith("MODEL ") and not line[10:14].strip().isdigit():
-            text = f"{path}, line {number}: {line.strip()!r} has no model number in columns 11-14"
+            text = f"{path}, line {number}: {line.strip()!r} has no model number"
             raise StructureError(f"{text}; the file is damaged, or not PDB.")
 
 

@@ -72,7 +72,7 @@ def test_missing_elements_are_guessed_aloud(tmp_path):
 
 
 def test_models_are_frames(tmp_path):
-    lines = ["MODEL        1", atom(1, "C"), "ENDMDL", "MODEL        2", atom(1, "C", xyz=(5, 0, 0)), "ENDMDL", "END"]
+    lines = ["MODEL 1", atom(1, "C"), "ENDMDL", "MODEL         2", atom(1, "C", xyz=(5, 0, 0)), "ENDMDL", "END"]
     path = pdb(tmp_path / "a.pdb", *lines)
     assert loadStructure(path).numFrames == 2
     assert loadStructure(path).positions[0, 0] == 0
