@@ -12,7 +12,7 @@ import functools
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import openmm
 import pytest
@@ -138,7 +138,11 @@ OPENCL_DOUBLE = TestedPlatform(
 PLATFORMS = [REFERENCE, CPU, OPENCL_SINGLE]
 PRECISIONS = [*PLATFORMS, OPENCL_MIXED, OPENCL_DOUBLE]
 
-onHosts = pytest.mark.parametrize("platform", [REFERENCE, CPU], ids=str)  # long runs, and what concerns no device
+# Thousands of steps of a dozen particles: two threads would mostly wait for each other, above all where other tests run beside them. No bit
+# depends on the number of threads (test_cpu_platform.py).
+CPU_ALONE = replace(CPU, properties={"Threads": "1"})
+onHosts = pytest.mark.parametrize("platform", [REFERENCE, CPU_ALONE], ids=str)  # long runs, and what concerns no device
+inLongRuns = pytest.mark.parametrize("platform", [REFERENCE, CPU_ALONE, OPENCL_SINGLE], ids=str)
 eachPlatform = pytest.mark.parametrize("platform", PLATFORMS, ids=str)
 eachPrecision = pytest.mark.parametrize("platform", PRECISIONS, ids=str)
 

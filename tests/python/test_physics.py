@@ -20,7 +20,7 @@ from random_models import aniParts, makeModel, makeSystem, randomPositions, rand
 import openmmflash
 from openmmflash import FlashForce, FlashModel
 from openmmflash.convert._writer import modelBytes
-from platforms import REFERENCE, eachPlatform, onHosts
+from platforms import REFERENCE, eachPlatform, inLongRuns, onHosts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "physics"))
 import endurance
@@ -90,7 +90,7 @@ def runNVE(platform, name, step, time):
     return np.array(times), np.array(totals), np.array(potentials)
 
 
-@eachPlatform
+@inLongRuns
 @pytest.mark.parametrize("name", MODELS)
 def test_energyIsConserved(platform, name):
     """The total energy does not drift: over 4 ps by less than a thousandth of what the potential energy fluctuates by."""
@@ -205,7 +205,8 @@ def test_realModels(platform, name, request):
             pytest.skip(f"needs the weights of ANI-1x: {error}")
     shared = request.getfixturevalue("shared") if name == "chignolin" else None
     many = platform.name != "Reference"  # which is slow
-    runner, starts = nve.prepare(name, shared, platform.name, equilibration=1.0, starts=4 if many else 2)
+    threads = platform.properties.get("Threads")
+    runner, starts = nve.prepare(name, shared, platform.name, threads, equilibration=1.0, starts=4 if many else 2)
     results = nve.checkFluctuations(runner, starts, runner.molecule.span / (4 if many else 10))
     results.append(nve.checkDrift(runner, starts[0], runner.molecule.steps[1], 2000 * runner.molecule.steps[1], conclusive=False))
     if platform.name != "Reference":
@@ -220,6 +221,6 @@ def test_memoryDoesNotGrow(platform):
     """After a warm-up, 5000 steps in a process that does other things, too. tests/physics/endurance.py is the long version."""
     system, x = makeDrop("schnet")
     molecule = nve.Molecule(system, x, 0.001, (), 0.0)
-    _, memory, warm = endurance.runLong(molecule, 0.001, 5000, platform.name)
+    _, memory, warm = endurance.runLong(molecule, 0.001, 5000, platform.name, platform.properties.get("Threads"))
     passed, text = endurance.checkMemory(memory, warm)
     assert passed, text
