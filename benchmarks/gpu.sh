@@ -1,30 +1,47 @@
 #!/usr/bin/env bash
 # Benchmarks on a machine with a GPU and no network: benchmarks/gpu.sh CARRIED OUTPUT [OPTIONS OF benchmarks/gpu.py]
-#   CARRIED  the folder that tests/gpu_prepare.sh made elsewhere (PEERS="torchani==2.2.4" carries TorchANI)
-#   OUTPUT   for gpu.json and logs
-# TorchANI is measured where PYTHON (default python3) or CARRIED has it. FlashMD and mlcg, which no package index has, are measured by
-# `openmm-flash bench --peer-path`, of a source tree: see docs/benchmarks.md.
+#   CARRIED  the folder that tests/gpu_prepare.sh made elsewhere
+#   OUTPUT   for gpu.json, results.json and logs
+# Environment: PYTHON (default python3); GPU_SECONDS (default 540) for everything; GPU_PLATFORM=OpenCL to try the script without a GPU.
+# Peers: TorchANI where PYTHON or CARRIED has it; mlcg and FlashMD, which no package index has, from their source trees (--mlcg PATH,
+# --flashmd PATH; docs/benchmarks.md). The trained chignolin is measured where it was carried. What fails, fails the script.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-carried=$1
+carried=$(cd "$1" && pwd -P) || exit 2
 mkdir -p "$2"
 OUTPUT=$(cd "$2" && pwd -P)
 shift 2
+options=()
+for option in "$@"; do # paths are told from where the script was called
+    [ ! -e "$option" ] || option=$(realpath "$option")
+    options+=("$option")
+done
+rm -f "$OUTPUT"/*.json* "$OUTPUT"/*.log
+DEADLINE=$((SECONDS + ${GPU_SECONDS:-540}))
 . "$root/tests/gpu_environment.sh"
-rm -f "$OUTPUT/steps.jsonl"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-makeGpuEnvironment "$carried" "$work/env"
 cd "$root"
-export PYTHONPATH=$root/tests/python
-TAIL=30 step diagnose "$GPU_PYTHON" -m openmmflash diagnose
-TAIL=60 step gpu "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/gpu.json" "$@"
-# What a profiler of NVIDIA's says, where one is there.
-if command -v nsys > /dev/null; then
-    TAIL=40 step nsys nsys profile --stats=true --force-overwrite=true -o "$OUTPUT/nsys" "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/nsys.json" \
-        --only cg-269x128-single --no-peers --seconds 0.2
-else
-    echo "nsys is not there: launches and times of kernels are PyTorch's profiler's, in gpu.json"
+export PYTHONPATH=$root/tests/python${PYTHONPATH:+:$PYTHONPATH} OPENMM_CACHE_DIR=$work/cache PYTHONUNBUFFERED=1
+export TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton # what a peer compiles for one case serves the next
+mkdir -p "$OPENMM_CACHE_DIR"
+
+step environment makeGpuEnvironment "$carried" "$work/env"
+if [ -n "${GPU_LIBRARIES:-}" ]; then
+    TAIL=30 step diagnose bounded 120 "$GPU_PYTHON" -m openmmflash diagnose
+    platform=${GPU_PLATFORM:-CUDA}
+    [ ! -f "$carried/chignolin.safetensors" ] || options+=(--chignolin "$carried/chignolin.safetensors" "$carried/chignolin_structure.npz")
+    # It ends by itself before the deadline; what is left is in gpu.json, as left out.
+    TAIL=80 step gpu bounded 3600 "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/gpu.json" --platform "$platform" --limit $((DEADLINE - SECONDS - 90)) "${options[@]}"
+    # What a kernel is bound by, where NVIDIA's profiler can read the hardware's counters: two steps of each kernel of ours.
+    if [ "$platform" != CUDA ]; then
+        echo "ncu: left out on $platform"
+    elif command -v ncu > /dev/null; then
+        TAIL=10 step ncu bounded 120 ncu --clock-control none --target-processes all --kernel-name 'regex:schnet|findPairs|computeRepulsion|computeAev|addAevForces|evaluateNetworks' \
+            --launch-count 24 --set basic --csv --log-file "$OUTPUT/ncu.csv" "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/profiled.json" --only cg-269x128 --no-peers --seconds 0.1
+    else
+        echo "ncu is not there: launches and times of kernels are PyTorch's profiler's, in gpu.json"
+    fi
 fi
-[ -z "${FAILED:-}" ] || { echo "failed:$FAILED"; exit 1; }
+"${GPU_PYTHON:-${PYTHON:-python3}}" tests/gpu/results.py "$OUTPUT"
