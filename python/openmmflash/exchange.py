@@ -98,7 +98,7 @@ class TemperatureLadder:
         beta = 1 / (GAS_CONSTANT * self.temperatures)
         for ladder in range(0, len(self.rungs), size):
             holder = ladder + np.argsort(self.rungs[ladder : ladder + size])
-            for i in range(self._sweeps % 2, size - 1, 2):
+            for i in range(self._sweeps % 2 if size > 2 else 0, size - 1, 2):
                 low, high = holder[i], holder[i + 1]
                 # Every offer takes one random number, so that what one pair does leaves those of the others alone.
                 threshold = np.log1p(-self._random.random())

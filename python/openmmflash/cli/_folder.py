@@ -142,15 +142,18 @@ class Trajectory:
     timestep : float
         ps
     interval : int
-        Steps from frame to frame; the first frame is written after the first interval.
+        Steps from frame to frame.
+    first : int, optional
+        Step of the first frame. Default: the first interval.
     keep : (frames, bytes), optional
         Continue a file with this many frames in this many bytes, and cut off what it has beyond. None: a new file.
     """
 
-    def __init__(self, path, topology, timestep, interval, keep=None):
+    def __init__(self, path, topology, timestep, interval, keep=None, first=None):
         from openmm import app
 
         self.path = path
+        first = interval if first is None else first
         self.frames = 0 if keep is None else keep[0]
         self._file = None
         append = self.frames > 0
@@ -165,9 +168,9 @@ class Trajectory:
                 self._file.write(struct.pack("<i", self.frames))
                 self._file.seek(20)
                 self._file.write(struct.pack("<i", self.frames * interval))
-            self._writer = app.DCDFile(self._file, topology, timestep, interval, interval, append)
+            self._writer = app.DCDFile(self._file, topology, timestep, first, interval, append)
         else:
-            self._writer = app.XTCFile(path, topology, timestep, interval, interval, append)
+            self._writer = app.XTCFile(path, topology, timestep, first, interval, append)
 
     def write(self, positions, box):
         """Add a frame: positions [n, 3] in nm, box [3, 3] in nm or None."""

@@ -136,7 +136,7 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
         say(f"Continuing {folder.path} after step {meta['step']} of the phase '{meta['phase']}'.")
         if settings["pressure_bar"] is not None:
             note("A checkpoint does not hold the size of the barostat's trial steps; it adapts anew: the same ensemble, on another path.")
-        topology = readTopology(folder, run)
+        topology = blankTopology(system.getNumParticles(), run["structure"]["box_nm"] is not None)
         return carryOut(run, folder, context, model, topology, meta, showProgress)
     finally:
         folder.close()
@@ -474,16 +474,16 @@ def writeTopology(folder, topology, positions):
     return name
 
 
-def readTopology(folder, run):
-    """Atoms enough to continue a trajectory: their number and whether there is a box."""
-    from openmm import app, unit
+def blankTopology(numParticles, periodic):
+    """Atoms enough to write a trajectory: their number and whether there is a box."""
+    from openmm import Vec3, app, unit
 
     topology = app.Topology()
     residue = topology.addResidue("X", topology.addChain())
-    for _ in range(run["structure"]["particles"] * run["settings"]["replicas"]):
+    for _ in range(numParticles):
         topology.addAtom("X", None, residue)
-    if run["structure"]["box_nm"] is not None:
-        topology.setPeriodicBoxVectors(np.array(run["structure"]["box_nm"]) * unit.nanometer)
+    if periodic:  # each frame brings its own
+        topology.setPeriodicBoxVectors([Vec3(1, 0, 0), Vec3(0, 1, 0), Vec3(0, 0, 1)] * unit.nanometer)
     return topology
 
 
