@@ -12,6 +12,7 @@ import numpy as np
 from . import CompareError
 
 CONTACT, SEPARATION = 0.8, 3  # nm; residues apart in the chain
+BROKEN = 0.6  # nm between the points of neighbors in a chain, which are 0.35 to 0.4 nm apart
 STEEPNESS, TOLERANCE = 50.0, 1.2  # 1/nm and 1: of Best, Hummer and Eaton's fraction of native contacts, for coarse-grained models
 
 
@@ -33,6 +34,8 @@ class Measures:
         [trajectories * frames, residues] degrees
     angles, dihedrals : numpy.ndarray or None
         [trajectories * frames, quadruplets] degrees: pseudo-dihedral of four consecutive points, and the angle at the second of them.
+    broken : int
+        Frames, of all trajectories, in which neighbors of a chain are further than BROKEN apart.
     distances : list of numpy.ndarray or None
         [frames, pairs] nm of each trajectory, residues at least SEPARATION apart.
     """
@@ -47,6 +50,7 @@ class Measures:
     angles: np.ndarray | None
     dihedrals: np.ndarray | None
     distances: list | None
+    broken: int = 0
 
 
 def measure(result, residues):
@@ -93,6 +97,11 @@ def measure(result, residues):
     if len(quadruplets):
         angles = np.degrees(np.concatenate([mdtraj.compute_angles(part, quadruplets[:, :3], periodic=False) for part in reduced]))
         dihedrals = np.degrees(np.concatenate([mdtraj.compute_dihedrals(part, quadruplets, periodic=False) for part in reduced]))
+    neighbors = np.array([(k, k + 1) for k in range(residues - 1) if chains[k] == chains[k + 1]])
+    broken = 0
+    if len(neighbors):
+        longest = [mdtraj.compute_distances(part, neighbors, periodic=False).max(axis=1) for part in reduced]
+        broken = int(sum((lengths > BROKEN).sum() for lengths in longest))
     phi, psi = _ramachandran(trajectories)
     step = result["interval"] * result["timestep_fs"] * 1e-6
     return Measures(
@@ -106,6 +115,7 @@ def measure(result, residues):
         angles=angles,
         dihedrals=dihedrals,
         distances=distances,
+        broken=broken,
     )
 
 

@@ -10,7 +10,7 @@ from .settings import EXPLICIT, FLASH, IMPLICIT, MARTINI, VACUUM
 COLORS = {FLASH: BLUE, VACUUM: GREY, IMPLICIT: ORANGE, EXPLICIT: "#CC79A7", MARTINI: GREEN}
 SHORT = {FLASH: "OpenMM-Flash", VACUUM: "AMBER, vacuum", IMPLICIT: "AMBER, implicit", EXPLICIT: "AMBER, TIP3P", MARTINI: "MARTINI"}
 DPI, WIDTH = 110, 9.6
-MAP_BINS = 48
+MAP_BINS, FEWEST_PANELS = 48, 3  # panels of maps are never larger than a third of the width
 
 
 def _figure(height, rows=1, columns=1, **options):
@@ -46,14 +46,23 @@ def speeds(outcomes, rates, path):
         text = f"{rate['aggregate_ns_per_day']:,.3g}"
         right.annotate(text, (rate["aggregate_ns_per_day"], place), (3, 0), textcoords="offset points", va="center", fontsize=8)
     for axes, label in ((left, "steps per second"), (right, "ns/day; pale: all trajectories together")):
-        axes.set_xscale("log")
-        low, high = axes.get_xlim()
-        axes.set_xlim(low / 2, high * 3)
+        _logarithmic(axes)
         axes.set_xlabel(label, fontsize=9)
         _tidy(axes)
     left.set_yticks(places, [SHORT[outcome.name] for outcome in outcomes], fontsize=9)
     right.set_yticks(places, [""] * len(places))
     _save(figure, path)
+
+
+def _logarithmic(axes):
+    """From a decade below the shortest bar to room for the label of the longest; decades are labelled, nothing between them."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    lengths = [bar.get_width() for bar in axes.patches]
+    axes.set_xscale("log")
+    axes.set_xlim(10 ** np.floor(np.log10(min(lengths) / 2)), max(lengths) * 6)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def series(outcomes, path):
@@ -65,6 +74,8 @@ def series(outcomes, path):
     figure, grid = _figure(1.75 * len(rows) + 0.5, len(rows), len(outcomes) + 1, sharey="row", gridspec_kw={"width_ratios": ratios})
     for (label, get, native), line in zip(rows, grid):
         line[0].set_ylabel(label, fontsize=9)
+        everything = [get(outcome.measures).ravel() for outcome in outcomes if get(outcome.measures) is not None]
+        bins = np.histogram_bin_edges(np.concatenate(everything), bins=60)
         for axes, outcome in zip(line, outcomes):
             values, color = get(outcome.measures), COLORS[outcome.name]
             if values is None:
@@ -73,21 +84,21 @@ def series(outcomes, path):
             for k, one in enumerate(values):
                 first = k == 0
                 axes.plot(time, one, color=color, lw=0.9 if first else 0.5, alpha=1 if first else 0.15, zorder=3 if first else 2)
-            counts, edges = np.histogram(values, bins=50)
-            line[-1].stairs(counts / counts.sum() / np.diff(edges), edges, orientation="horizontal", color=color, lw=1.2)
+            counts, edges = np.histogram(values, bins=bins)
+            line[-1].stairs(counts / counts.max(), edges, orientation="horizontal", color=color, lw=1.2)
             if native:
                 axes.axhline(outcome.measures.native[native], color="black", lw=0.8, ls="--")
-            axes.set_xlabel(f"simulated time ({unit})" if line is grid[-1] else "", fontsize=8)
+            axes.set_xlabel(f"simulated time ({unit})", fontsize=8)
         for axes in line:
             _tidy(axes)
             axes.tick_params(labelsize=8)
         line[-1].set_xticks([])
-        line[-1].set_xscale("symlog", linthresh=1)
-        line[-1].set_xticks([])
+    for axes in grid[:-1].ravel():
+        axes.set_xlabel("")
     for axes, outcome in zip(grid[0], outcomes):
         axes.set_title(SHORT[outcome.name], fontsize=9, color=COLORS[outcome.name])
     grid[0][-1].set_title("distributions", fontsize=9)
-    grid[-1][-1].set_xlabel("density (log)", fontsize=8)
+    grid[-1][-1].set_xlabel("frequency", fontsize=8)
     _save(figure, path)
 
 
@@ -95,10 +106,10 @@ def _timeAxis(time):
     return (time * 1000, "ps") if time[-1] < 1 else (time, "ns") if time[-1] < 1000 else (time / 1000, "us")
 
 
-def maps(outcomes, horizontal, vertical, labels, limits, path, ticks=(60, 60)):
+def maps(outcomes, horizontal, vertical, labels, limits, path, ticks=(90, 90)):
     """Two-dimensional histograms, a panel an engine: -ln(p/p_max) in colors. horizontal, vertical: functions of Measures."""
-    columns = max(len(outcomes), 2)
-    figure, (line,) = _figure(1.1 + 0.86 * WIDTH / columns, 1, columns, sharey=True)
+    columns = max(len(outcomes), FEWEST_PANELS)
+    figure, (line,) = _figure(0.75 + 0.85 * WIDTH / columns, 1, columns, sharey=True)
     image = None
     edges = [np.linspace(*limit, MAP_BINS + 1) for limit in limits]
     for axes, outcome in zip(line, outcomes):
@@ -115,7 +126,7 @@ def maps(outcomes, horizontal, vertical, labels, limits, path, ticks=(60, 60)):
     for axes in line[len(outcomes) :]:
         axes.set_visible(False)
     line[0].set_ylabel(labels[1], fontsize=9)
-    figure.colorbar(image, ax=line[: len(outcomes)].tolist(), shrink=0.75, aspect=25, label=r"$-\ln(p/p_\mathrm{max})$")
+    figure.colorbar(image, ax=line[: len(outcomes)].tolist(), shrink=0.8, aspect=18, pad=0.01, label=r"$-\ln(p/p_\mathrm{max})$")
     _save(figure, path)
 
 

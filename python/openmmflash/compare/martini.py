@@ -21,7 +21,7 @@ from .settings import EQUILIBRATION, LIMIT
 
 TIMESTEP = 20.0  # fs
 WATER_SPACING = 0.494  # nm: 8.3 beads of four waters in a nm^3
-JITTER, DISTANCE, SOLVENT_RADIUS = 0.06, 1.2, 0.21  # nm; DISTANCE from the protein to the wall
+JITTER, DISTANCE, SOLVENT_RADIUS = 0.06, 1.0, 0.21  # nm; DISTANCE from the protein to the wall, half of that to its copies
 ANTIFREEZE = 0.1  # of MARTINI 2's water beads, which freeze at room temperature without
 SALT, AVOGADRO = 0.15, 0.60221  # mol/l, per nm^3 and mol/l
 # What each version calls its ions, and a type by which its interaction file is told.
@@ -43,8 +43,8 @@ epsilon-rf = 0
 vdw-type = cutoff
 vdw-modifier = Potential-shift-verlet
 rvdw = 1.1
-nstenergy = {interval}
-nstlog = {interval}
+nstenergy = 1000
+nstlog = 1000
 nstcalcenergy = 100
 nstxout-compressed = {interval}
 compressed-x-grps = {group}
@@ -330,7 +330,7 @@ def _result(gromacs, interactions, settings, counts, interval, load, cpu):
         "title": f"{title}, GROMACS {found['version']}",
         "details": {
             "force field": f"{title} (martinize2{', elastic network' if settings.elastic else ', no elastic network'})",
-            "solvent": f"{water} water beads of four waters{antifreeze}, {salt}, 1 bar",
+            "solvent": f"{water} water beads of four waters{antifreeze}, {salt}, {2 * DISTANCE:g} nm from copy to copy, 1 bar",
             "particles": f"{counts['beads'] + water + ions} beads, {counts['beads']} of the protein",
             "constraints": "those of the topology (rings, short bonds)",
             "integrator": f"leap-frog, {TIMESTEP:g} fs, v-rescale 1 ps",

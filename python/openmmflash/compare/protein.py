@@ -164,11 +164,8 @@ def _complete(source, topology, positions, platform, pH, notes):
     forceField = app.ForceField("amber14-all.xml")
     modeller = app.Modeller(topology, positions * unit.nanometer)
     before = modeller.topology.getNumAtoms()
-    try:
-        modeller.addHydrogens(forceField, pH=pH, platform=platform)
-        unmatched = forceField.getUnmatchedResidues(modeller.topology)
-    except ValueError as error:
-        raise CompareError(f"{source}: AMBER does not know this structure: {' '.join(str(error).split())}. {_FIX}") from error
+    modeller.addHydrogens(pH=pH, platform=platform)
+    unmatched = forceField.getUnmatchedResidues(modeller.topology)
     if unmatched:
         names = ", ".join(f"{residue.name} {residue.id} of chain {residue.chain.id}" for residue in unmatched[:5])
         more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
@@ -211,7 +208,10 @@ def _relax(topology, positions, platform, notes):
     import openmm as mm
     from openmm import app
 
-    system = app.ForceField("amber14-all.xml", "implicit/gbn2.xml").createSystem(topology, nonbondedMethod=app.NoCutoff)
+    try:
+        system = app.ForceField("amber14-all.xml", "implicit/gbn2.xml").createSystem(topology, nonbondedMethod=app.NoCutoff)
+    except ValueError as error:
+        raise CompareError(f"AMBER does not know this structure: {' '.join(str(error).split())}") from error
     context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
     context.setPositions(positions)
     mm.LocalEnergyMinimizer.minimize(context, 10.0, RELAXATION)

@@ -38,7 +38,7 @@ def rates(result):
 
 def summary(measures):
     """Means and standard deviations over all frames, NaN-free; None where a measure is not defined."""
-    found = {"frames": int(measures.rmsd.size)}
+    found = {"frames": int(measures.rmsd.size), "broken_frames": measures.broken}
     for name in ("rmsd", "gyration", "contacts"):
         values = getattr(measures, name)
         found[name] = None if values is None else {"mean": float(np.mean(values)), "sd": float(np.std(values))}
@@ -132,7 +132,7 @@ def _draw(folder, done, speed, coordinate, centers, energies):
     chains = [outcome for outcome in done if outcome.measures.dihedrals is not None]
     if chains:
         labels, limits = ("pseudo-dihedral (degrees)", "pseudo-angle (degrees)"), ((-180, 180), (60, 180))
-        add("pseudodihedral", figures.maps, chains, lambda m: m.dihedrals, lambda m: m.angles, labels, limits, ticks=(60, 30))
+        add("pseudodihedral", figures.maps, chains, lambda m: m.dihedrals, lambda m: m.angles, labels, limits, ticks=(90, 30))
     add("free_energy", figures.freeEnergy, done, coordinate, centers, energies)
     return drawn
 

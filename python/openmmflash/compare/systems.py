@@ -10,7 +10,7 @@ from .settings import EXPLICIT, FLASH, IMPLICIT, VACUUM
 
 # OpenMM's user guide: heavier hydrogens, constrained, and LangevinMiddleIntegrator allow 4 fs.
 AMBER_TIMESTEP, HYDROGEN_MASS = 4.0, 1.5  # fs, amu
-PADDING, SALT, CUTOFF = 1.0, 0.15, 0.9  # nm, mol/l, nm
+PADDING, SALT, CUTOFF = 2.0, 0.15, 0.9  # nm from copy to copy, mol/l, nm
 IMPLICIT_NAMES = {"gbn2": "GBn2", "obc2": "OBC2"}
 BEADS_AT_ONCE = 16  # trajectories of beads in one Context, unless asked otherwise
 
@@ -114,7 +114,7 @@ def _amber(name, topology, positions, settings, platform):
         method = {"nonbondedMethod": app.PME, "nonbondedCutoff": CUTOFF * unit.nanometer}
         waters = sum(1 for residue in whole.residues() if residue.name == "HOH")
         title += ", TIP3P"
-        details["solvent"] = f"{waters} TIP3P waters, {SALT:g} mol/l NaCl, PME with {CUTOFF:g} nm, {PADDING:g} nm around the protein, 1 bar"
+        details["solvent"] = f"{waters} TIP3P waters, {SALT:g} mol/l NaCl, PME with {CUTOFF:g} nm, {PADDING:g} nm from copy to copy, 1 bar"
     else:
         files = ["implicit/" + settings.implicit + ".xml"] if name == IMPLICIT else []
         field = app.ForceField("amber14-all.xml", *files)
