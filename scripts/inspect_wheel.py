@@ -18,6 +18,8 @@ REQUIRED = [
     r"OpenMM\.libs/include/openmmflash/FlashModel\.h",
     r"openmmflash/__init__\.py",
     r"openmmflash/_[A-Za-z_]+\.(cpython|abi3)[^/]*\.so",
+    r"openmmflash_entrypoints/data/openmmflash/ani2x\.xml",
+    r"openmmflash_entrypoints/data/openmmflash/register\.xml",
     r"openmm_flash-[^/]*\.dist-info/METADATA",
     r"openmm_flash-[^/]*\.dist-info/entry_points\.txt",
     r"openmm_flash-[^/]*\.dist-info/licenses/LICENSE",
