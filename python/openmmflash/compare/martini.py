@@ -181,14 +181,19 @@ class _Gromacs:
         _run(command, self.folder, self.log, f"gmx {arguments[0]}", seconds, self.settings.threads, answer)
 
     def simulate(self, name, start, text, hours=None, previous=None):
-        """grompp and mdrun, from the checkpoint of the run `previous` if there is one. `hours` ends a run by the clock."""
+        """grompp and mdrun, from the checkpoint of the run `previous` if there is one. `hours` ends a run by the clock.
+
+        Returns the processor's seconds of mdrun.
+        """
         with open(os.path.join(self.folder, name + ".mdp"), "w", encoding="ascii") as file:
             file.write(text)
         state = ["-t", previous + ".cpt"] if previous else []
         self("grompp", "-f", name + ".mdp", "-c", start, *state, "-p", "system.top", "-o", name + ".tpr", "-po", name + ".out.mdp")
         options = ["-maxh", f"{hours:.8f}"] if hours else []
         limit = LIMIT + (3 * 3600 * hours if hours else 0)
+        before = _childrenTime()
         self("mdrun", "-deffnm", name, "-ntmpi", 1, "-ntomp", self.settings.threads, *options, seconds=limit)
+        return _childrenTime() - before
 
 
 def run(protein, settings, folder, log):
@@ -212,9 +217,9 @@ def run(protein, settings, folder, log):
     text = RUN.format(**production, steps=-1, timestep=step) + DYNAMICS.format(
         barostat="Parrinello-Rahman", tauP=12.0, **values, generate="no", continuation="yes"
     )
-    load, cpu = os.getloadavg()[0], _childrenTime()
-    gromacs.simulate("produce", "settle.gro", text, settings.budget / 3600, previous="equilibrate")  # mdrun -maxh leaves a checkpoint only
-    cpu = _childrenTime() - cpu
+    load = os.getloadavg()[0]
+    # mdrun -maxh leaves a checkpoint, and no structure.
+    cpu = gromacs.simulate("produce", "settle.gro", text, settings.budget / 3600, previous="equilibrate")
     return _result(gromacs, interactions, settings, counts, interval, [load, os.getloadavg()[0]], cpu)
 
 
