@@ -42,8 +42,7 @@ bounded() {
         echo "left out: no time is left"
         return 124
     fi
-    # Shells let their background commands ignore interrupts: env gives them back.
-    timeout -s INT -k 20 $((most < left ? most : left)) env --default-signal=INT "$@"
+    timeout -s INT -k 20 $((most < left ? most : left)) "$@"
 }
 
 # On a machine without a GPU the steps that need one cannot pass: they are named, and the others run.
