@@ -28,7 +28,7 @@ def torsion(*atoms):
     return app.BiasVariable(force, -np.pi, np.pi, np.radians(20), periodic=True)
 
 
-phi, psi = torsion(4, 6, 8, 14), torsion(6, 8, 14, 16)
+phi, psi = torsion(4, 6, 8, 10), torsion(6, 8, 10, 16)
 meta = app.Metadynamics(
     system, [phi, psi], 300 * unit.kelvin, biasFactor=8, height=1 * unit.kilojoule_per_mole, frequency=100 if steps > 1000 else 20
 )

@@ -36,7 +36,7 @@ angles = []
 for _ in range(steps // interval):
     simulation.step(interval)
     x = simulation.context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-    angles.append((dihedral(*x[[4, 6, 8, 14]]), dihedral(*x[[6, 8, 14, 16]])))  # C N CA C and N CA C N
+    angles.append((dihedral(*x[[4, 6, 8, 10]]), dihedral(*x[[6, 8, 10, 16]])))  # C N CA C and N CA C N
 
 picoseconds = (np.arange(len(angles)) + 1) * interval * 0.0005
 points = pyplot.scatter(*np.transpose(angles), c=picoseconds, s=8)

@@ -68,10 +68,10 @@ METADYNAMICS = (
     + """
 system = forcefield.createSystem(pdb.topology, nonbondedMethod=NoCutoff, constraints=HBonds)
 cv1 = CustomTorsionForce('theta')
-cv1.addTorsion(4, 6, 8, 14)
+cv1.addTorsion(4, 6, 8, 10)
 phi = BiasVariable(cv1, -np.pi, np.pi, 0.5, True)
 cv2 = CustomTorsionForce('theta')
-cv2.addTorsion(6, 8, 14, 16)
+cv2.addTorsion(6, 8, 10, 16)
 psi = BiasVariable(cv2, -np.pi, np.pi, 0.5, True)
 meta = Metadynamics(system, [phi, psi], 300.0*kelvin, 4.0, 1.0*kilojoules_per_mole, 10)
 integrator = LangevinIntegrator(300*kelvin, 1.0/picosecond, 0.002*picoseconds)

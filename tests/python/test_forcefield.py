@@ -135,7 +135,7 @@ print(context.getState(energy=True).getPotentialEnergy()._value)
         assert energy(app.ForceField("outer.xml").createSystem(PEPTIDE.topology), PEPTIDE.positions) == expected
 
     def testXmlWithoutAPlace(self, folder):
-        text = '<ForceField><FlashModel file="{}"/></ForceField>'
+        text = '<ForceField><Include file="openmmflash/register.xml"/><FlashModel file="{}"/></ForceField>'
         with pytest.raises(ValueError, match="Give an absolute path"):
             app.ForceField(io.StringIO(text.format("tiny.safetensors")))
         system = app.ForceField(io.StringIO(text.format(folder / "tiny.safetensors"))).createSystem(PEPTIDE.topology)
@@ -247,7 +247,7 @@ class TestArguments:
         [
             ({"constraints": app.AllBonds}, r"no reference length for the bond C \(0\)-O \(1\) of residue LIG.*constraints=HBonds or None"),
             ({"constraints": app.HBonds}, r"no length for the bond C \(0\)-H \(2\) of residue LIG; it has those of hydrogen to none"),
-            ({"switchDistance": 0.8}, "switchDistance"),
+            ({"switchDistance": 0.8}, "switchDistance is given: the model has its own"),
             ({"nonbondedMethod": app.PME}, "periodic boundary conditions"),
             ({"nonbondedMethod": "PME"}, "nonbondedMethod is PME; allowed are NoCutoff, CutoffNonPeriodic, CutoffPeriodic"),
             ({"implicitSolvent": 1}, "implicitSolvent"),
@@ -289,7 +289,8 @@ class TestArguments:
     )
     def testWrongXml(self, folder, element, message):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
-            app.ForceField(io.StringIO(f"<ForceField>{element}</ForceField>".format(folder / "tiny.safetensors")))
+            text = f'<ForceField><Include file="openmmflash/register.xml"/>{element}</ForceField>'
+            app.ForceField(io.StringIO(text.format(folder / "tiny.safetensors")))
 
 
 class TestApplicationLayer:
