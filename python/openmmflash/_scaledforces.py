@@ -2,13 +2,19 @@
 # SPDX-License-Identifier: MIT
 """Forces of a classical force field times 1 - lambda, with lambda a parameter of the Context and the derivative by it at hand."""
 
+import copy
+
 import numpy as np
 import openmm as mm
 from openmm import unit
 
 COULOMB = 138.93545764438198  # kJ/mol nm per squared elementary charge, OpenMM's
 LENNARD_JONES = "4*epsilon*((sigma/r)^12 - (sigma/r)^6)"
-SWITCH = "select(step(r - rs), 1 + x^3*(x*(15 - 6*x) - 10), 1); x = (r - rs)/(rc - rs)"  # OpenMM's
+# OpenMM's; the names are none that somebody's expression has.
+SWITCH = (
+    "switchingFactor = select(step(r - switchStart), 1 + switchX^3*(switchX*(15 - 6*switchX) - 10), 1); "
+    "switchX = (r - switchStart)/(cutoffEnd - switchStart)"
+)
 
 # Energies as OpenMM's User Guide defines them, section "Standard Forces": class -> (custom class, expression, parameters).
 HARMONIC = {
@@ -57,14 +63,15 @@ def scaledNonbonded(force, atoms, periodic, parameter):
     method, length, energy = force.getNonbondedMethod(), unit.nanometer, unit.kilojoule_per_mole
     coulomb, lennardJones, within = f"{COULOMB}*q/r", LENNARD_JONES, ""
     if method not in (mm.NonbondedForce.NoCutoff, mm.NonbondedForce.LJPME):
-        rc, within = force.getCutoffDistance().value_in_unit(length), "step(rc - r)*"
+        rc, within = force.getCutoffDistance().value_in_unit(length), "step(cutoffEnd - r)*"
         if force.getUseSwitchingFunction():
-            lennardJones = f"s*{LENNARD_JONES}; s = {SWITCH}; rs = {force.getSwitchingDistance().value_in_unit(length)!r}"
-        lennardJones += f"; rc = {rc!r}"
+            start = force.getSwitchingDistance().value_in_unit(length)
+            lennardJones = f"switchingFactor*{LENNARD_JONES}; {SWITCH}; switchStart = {start!r}"
+        lennardJones += f"; cutoffEnd = {rc!r}"
         if method in (mm.NonbondedForce.CutoffNonPeriodic, mm.NonbondedForce.CutoffPeriodic):
             dielectric = force.getReactionFieldDielectric()
             krf, crf = (dielectric - 1) / (2 * dielectric + 1) / rc**3, 3 * dielectric / (2 * dielectric + 1) / rc
-            coulomb = f"{COULOMB}*q*step(rc - r)*(1/r + {krf!r}*r*r - {crf!r})"
+            coulomb = f"{COULOMB}*q*step(cutoffEnd - r)*(1/r + {krf!r}*r*r - {crf!r})"
     exceptions = mm.CustomBondForce(f"{COULOMB}*q/r + {LENNARD_JONES}")
     pairs = mm.CustomBondForce(f"{coulomb} + {within}{lennardJones}")
     for bonds in (exceptions, pairs):
@@ -88,6 +95,53 @@ def scaledNonbonded(force, atoms, periodic, parameter):
     return [_named(bonds, force, parameter) for bonds in (exceptions, pairs) if bonds.getNumBonds()]
 
 
+def scaledCustomNonbonded(force, atoms, periodic, parameter):
+    """What a CustomNonbondedForce does between pairs of the atoms, as bonds times 1 - parameter; its cutoff, switch and groups count.
+
+    Bonds, since a second CustomNonbondedForce would have other exclusions, which OpenMM does not allow in one System.
+    """
+    if force.getNumComputedValues():
+        raise ValueError(
+            f"{force.getName()} is a CustomNonbondedForce with computed values, which cannot be scaled for some atoms. "
+            "Use interpolate=False."
+        )
+    energy, *definitions = force.getEnergyFunction().split(";", 1)
+    distance, table = [], force.getNumTabulatedFunctions() > 0
+    if force.getNonbondedMethod() != mm.CustomNonbondedForce.NoCutoff:
+        rc = force.getCutoffDistance().value_in_unit(unit.nanometer)
+        energy, distance = f"step(cutoffEnd - r)*({energy})", [f"cutoffEnd = {rc!r}"]
+        if force.getUseSwitchingFunction():
+            start = force.getSwitchingDistance().value_in_unit(unit.nanometer)
+            energy, distance = f"switchingFactor*{energy}", [SWITCH, f"switchStart = {start!r}", *distance]
+    bonds = (
+        mm.CustomCompoundBondForce(2, ";".join([energy, *definitions, *distance, "r = distance(p1, p2)"]))
+        if table
+        else mm.CustomBondForce(";".join([energy, *definitions, *distance]))
+    )
+    names = [force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())]
+    for name in names:
+        bonds.addPerBondParameter(name + "1")
+    for name in names:
+        bonds.addPerBondParameter(name + "2")
+    for i in range(force.getNumGlobalParameters()):
+        bonds.addGlobalParameter(force.getGlobalParameterName(i), force.getGlobalParameterDefaultValue(i))
+    for i in range(force.getNumEnergyParameterDerivatives()):
+        bonds.addEnergyParameterDerivative(force.getEnergyParameterDerivativeName(i))
+    for i in range(force.getNumTabulatedFunctions()):
+        bonds.addTabulatedFunction(force.getTabulatedFunctionName(i), copy.deepcopy(force.getTabulatedFunction(i)))
+    bonds.setUsesPeriodicBoundaryConditions(periodic)
+    excluded = {frozenset(force.getExclusionParticles(i)) for i in range(force.getNumExclusions())}
+    groups = [tuple(map(set, force.getInteractionGroupParameters(i))) for i in range(force.getNumInteractionGroups())]
+    for k, i in enumerate(atoms):
+        for j in atoms[:k]:
+            # OpenMM adds up a pair's interaction for each of the groups that it is in.
+            times = sum((i in a and j in b) or (j in a and i in b) for a, b in groups) if groups else 1
+            for _ in range(0 if frozenset((i, j)) in excluded else times):
+                values = [*force.getParticleParameters(i), *force.getParticleParameters(j)]
+                bonds.addBond([i, j], values) if table else bonds.addBond(i, j, values)
+    return [_named(bonds, force, parameter)] if bonds.getNumBonds() else []
+
+
 def _named(scaled, force, parameter):
     """Put the factor into a custom force, and what is common to a force and the one that stands for it."""
     energy, *definitions = scaled.getEnergyFunction().split(";", 1)
@@ -95,7 +149,7 @@ def _named(scaled, force, parameter):
     scaled.addGlobalParameter(parameter, 1.0)
     scaled.addEnergyParameterDerivative(parameter)
     if scaled is not force:
-        if not isinstance(force, mm.NonbondedForce):
+        if not isinstance(force, (mm.NonbondedForce, mm.CustomNonbondedForce)):
             scaled.setUsesPeriodicBoundaryConditions(force.usesPeriodicBoundaryConditions())
         scaled.setForceGroup(force.getForceGroup())
         scaled.setName(f"{force.getName()}, scaled")

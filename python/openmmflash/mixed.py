@@ -12,7 +12,7 @@ import xml.etree.ElementTree as etree
 
 import openmm as mm
 
-from ._scaledforces import scaledForces, scaledNonbonded
+from ._scaledforces import scaledCustomNonbonded, scaledForces, scaledNonbonded
 from .structurefile import StructureError
 from .system import asModel, elementTypes
 
@@ -100,7 +100,7 @@ def createMixedSystem(
             new += scaledNonbonded(original, atoms, periodic, parameter) if interpolate else []
             _excludeNonbonded(force, atoms, periodic)
         elif isinstance(force, mm.CustomNonbondedForce):
-            new += _scaledCustomNonbonded(original, atoms, parameter) if interpolate else []
+            new += scaledCustomNonbonded(original, atoms, periodic, parameter) if interpolate else []
             _excludeCustomNonbonded(force, atoms)
     for force in new:
         mixed.addForce(force)
@@ -249,19 +249,3 @@ def _excludeCustomNonbonded(force, atoms):
         for j in atoms[:k]:
             if frozenset((i, j)) not in excluded:
                 force.addExclusion(i, j)
-
-
-def _scaledCustomNonbonded(force, atoms, parameter):
-    """What a CustomNonbondedForce does between the atoms, by interaction groups."""
-    scaled = copy.deepcopy(force)
-    groups = [scaled.getInteractionGroupParameters(i) for i in range(scaled.getNumInteractionGroups())]
-    chosen = set(atoms)
-    pairs = [(chosen & set(a), chosen & set(b)) for a, b in groups] if groups else [(chosen, chosen)]
-    for i, (a, b) in enumerate(pairs):
-        if i < len(groups):
-            scaled.setInteractionGroupParameters(i, a, b)
-        else:
-            scaled.addInteractionGroup(a, b)
-    scaled.setUseLongRangeCorrection(False)  # the force itself goes on to have it, for all
-    scaled.setName(f"{force.getName()}, scaled")
-    return scaledForces(scaled, parameter)

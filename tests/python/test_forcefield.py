@@ -117,7 +117,11 @@ print(context.getState(energy=True).getPotentialEnergy()._value)
 
     def testModelFileBesideTheXml(self, folder, tmp_path, monkeypatch):
         """The path in the XML is relative to it, wherever it is read from; both move together."""
-        moved = shutil.copytree(folder, tmp_path / "moved here")
+        first = tmp_path / "written here"
+        first.mkdir()
+        shutil.copy(folder / "tiny.safetensors", first)
+        openmmflash.writeForceField(first / "plain.xml", first / "tiny.safetensors")
+        moved = first.rename(tmp_path / "moved here")
         expected = energy(openmmflash.createSystem(PEPTIDE.topology, folder / "tiny.safetensors"), PEPTIDE.positions)
         code = (
             "from openmm import app\n"
