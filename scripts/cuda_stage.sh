@@ -48,7 +48,7 @@ stage_cuda() {
     check "import without a GPU" "$CUDA_ENV/bin/python" -c 'import openmmflash; print(openmmflash.__version__)'
     check "openmm-flash diagnose" "$CUDA_ENV/bin/openmm-flash" diagnose
     rm -f "$LOGS/cuda.xml"
-    "$CUDA_ENV/bin/python" -m pytest -q -rfEs -p no:cacheprovider --junitxml="$LOGS/cuda.xml" tests/cuda 2>&1 | toTerminal || rc=$?
+    "$CUDA_ENV/bin/python" -m pytest -q -rfEs -p no:cacheprovider --junitxml="$LOGS/cuda.xml" --kernels="$LOGS/cuda-kernels.md" tests/cuda 2>&1 | toTerminal || rc=$?
     countJunit "$LOGS/cuda.xml" "$rc"
-    check "registers, shared memory and occupancy of the kernels" "$CUDA_ENV/bin/python" tests/cuda/recording.py --markdown "$LOGS/cuda-kernels.md" 90 --only single
+    check "registers, shared memory and occupancy of the kernels" cat "$LOGS/cuda-kernels.md"
 }

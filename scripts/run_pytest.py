@@ -47,7 +47,8 @@ def runFile(path: Path, logs: Path) -> list[str]:
 
 def main(logs: str, countsFile: str, jobs: str) -> None:
     files = sorted(Path("tests/python").glob("test_*.py"), key=lambda path: -path.stat().st_size)
-    os.environ.update(OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1")
+    # One thread for what does not ask for more: as many files run side by side as there are processors.
+    os.environ.update(OMP_NUM_THREADS="1", OPENMM_CPU_THREADS="1", PYTHONFAULTHANDLER="1")
     with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:
         counts = [line for lines in pool.map(lambda path: runFile(path, Path(logs)), files) for line in lines]
     with open(countsFile, "a") as stream:

@@ -14,6 +14,10 @@ import recording
 FOLDER = Path(__file__).parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kernels", metavar="FILE", help="write registers, shared memory and occupancy of the kernels to this file")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def plugins():
     """The libraries under test: they must be there, as a test that is skipped would hide that they are not."""

@@ -95,16 +95,13 @@ def environment(folder, capability, log):
     return variables
 
 
-def record(names, capability, folder):
-    """Make Contexts on a device of this compute capability: {name: Recording}."""
-    folder = Path(folder)
-    work = folder / f"sm{capability}"
-    work.mkdir(parents=True, exist_ok=True)
+def record(names, capability, driver, folder):
+    """Make Contexts on a device of this compute capability: {name: Recording}. driver is what fake_driver made, the folder is empty."""
+    work = Path(folder)
+    work.mkdir(parents=True)
     log = work / "log"
-    log.unlink(missing_ok=True)
-    fake_driver.build("record", folder / "driver", cudaPlugins())
     command = [sys.executable, str(Path(__file__).with_name("specialisations.py")), str(work), *names]
-    done = subprocess.run(command, env=environment(folder / "driver", capability, log), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(Path(driver).parent, capability, log), capture_output=True, text=True)
     recordings, current, inStep = {}, None, False
     for line in log.read_text().splitlines() if log.exists() else ():
         entry = json.loads(line)
@@ -149,15 +146,14 @@ def assemble(path, capability):
 
 
 def assembleAll(recordings, capability):
-    """{name: {kernel: Resources}} of our kernels."""
+    """{name: {kernel: Resources}} of our kernels. Programs that many specialisations have in common are assembled once."""
     ours = set(ourKernels())
     paths = {}
     for recording in recordings.values():
         for path, kernels in recording.programs:
             if ours & set(kernels):
                 paths.setdefault(hashlib.sha256(Path(path).read_bytes()).hexdigest(), path)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = dict(zip(paths, pool.map(lambda path: assemble(path, capability), paths.values())))
+    results = {digest: assemble(path, capability) for digest, path in paths.items()}
     found = collections.defaultdict(dict)
     for name, recording in recordings.items():
         for path, kernels in recording.programs:
@@ -165,6 +161,31 @@ def assembleAll(recordings, capability):
                 programs = results[hashlib.sha256(Path(path).read_bytes()).hexdigest()]
                 found[name] |= {kernel: value for kernel, value in programs.items() if kernel in ours}
     return dict(found)
+
+
+class Compilations:
+    """Specialisations on architectures, on all processors at once: result() is (recordings, resources), or raises what was wrong."""
+
+    def __init__(self, jobs, folder):
+        """jobs: {key: (names, compute capability)}; the longest ones first."""
+        folder = Path(folder)
+        driver = fake_driver.build("record", folder / "driver", cudaPlugins())
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+        self.futures = {
+            key: self.pool.submit(self.compile, names, capability, driver, folder / str(index))
+            for index, (key, (names, capability)) in enumerate(jobs.items())
+        }
+
+    @staticmethod
+    def compile(names, capability, driver, folder):
+        recordings = record(names, capability, driver, folder)
+        return recordings, assembleAll(recordings, capability)
+
+    def result(self, key):
+        return self.futures[key].result()
+
+    def close(self):
+        self.pool.shutdown(cancel_futures=True)
 
 
 def rows(recordings, resources, capability):
@@ -219,9 +240,10 @@ def main():
     names = [name for name in specialisations.specialisations() if arguments.only in name]
     table = []
     with tempfile.TemporaryDirectory() as folder:
+        compilations = Compilations({capability: (names, capability) for capability in arguments.capabilities}, folder)
         for capability in arguments.capabilities:
-            recordings = record(names, capability, folder)
-            table += rows(recordings, assembleAll(recordings, capability), capability)
+            table += rows(*compilations.result(capability), capability)
+        compilations.close()
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1) + "\n")
     text = markdown(table)

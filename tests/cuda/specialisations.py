@@ -6,6 +6,7 @@ specialisations.py FOLDER NAME...   makes them, in a process that runs on the re
 """
 
 import ctypes
+import functools
 import itertools
 import os
 import sys
@@ -77,8 +78,13 @@ def specialisations():
     return found
 
 
+# Of which each model has half weights, and is compiled without tensor cores, too: what these change (dense layers and element networks)
+# knows of ensembles, neighbor embedding, and networks without blocks, and not of the rest that tells models apart.
+DENSE = ("mlcg", "torchmdnet", "schnet-3", "schnet-0-blocks", "ani-3")
+
+
 def dialects():
-    """The same for the models of the Python tests, plain and on tensor cores, and each in a triclinic box."""
+    """The same for the models of the Python tests, most of them in a triclinic box."""
     import random_models
 
     found = {}
@@ -86,8 +92,9 @@ def dialects():
         box = random_models.BOXES["triclinic"] if name in random_models.PERIODIC else None
         for precision in PRECISIONS:
             found[f"{name}-{precision}"] = (name, precision, 21, 2, box, False, {})
-        found[f"{name}-half"] = (name, "single", 21, 2, box, True, {})
-        found[f"{name}-plain"] = (name, "single", 21, 2, None, False, {"OPENMMFLASH_CUDA_TENSOR_CORES": "0"})
+        if name in DENSE:
+            found[f"{name}-half"] = (name, "single", 21, 2, box, True, {})
+            found[f"{name}-plain"] = (name, "single", 21, 2, None, False, {"OPENMMFLASH_CUDA_TENSOR_CORES": "0"})
     return found
 
 
@@ -95,18 +102,27 @@ def everything():
     return specialisations() | dialects()
 
 
+@functools.cache
+def makeModel(name):
+    import random_models
+
+    from openmmflash import FlashModel
+    from openmmflash.convert._writer import modelBytes
+
+    parts = random_models.PARTS[name]() if name in random_models.PARTS else published(name)
+    return FlashModel.fromBytes(modelBytes(*parts), name)
+
+
 def makeContext(specification, folder):
     """A Context with positions."""
     import openmm
     import random_models
 
-    from openmmflash import FlashForce, FlashModel
-    from openmmflash.convert._writer import modelBytes
+    from openmmflash import FlashForce
 
     name, precision, count, groups, box, half, environment = specification
     os.environ |= environment
-    parts = random_models.PARTS[name]() if name in random_models.PARTS else published(name)
-    model = FlashModel.fromBytes(modelBytes(*parts), name)
+    model = makeModel(name)
     random = np.random.default_rng(1)
     types = random_models.randomTypes(model, count, random) if name != "ani2x" else [int(t) for t in random.integers(0, 4, count)]
     system, force = random_models.makeSystem(model, types, box, [i * groups // count for i in range(count)])
