@@ -221,8 +221,13 @@ void testManyNeighbors() {
     }
 }
 
-/** Tiles of every size, and tasks of one member and of several. */
+/** Tiles of every size, tasks of one member and of several, and a work-group that is alone and so has more threads. */
 void testManyAtoms() {
+    const ModelSpec wide = reshape(makeAniLikeModel(50, false, 1), {300, 7, 200});
+    Configuration alone = makeConfiguration(8, wide, 13, 4, {}, 1.2);
+    std::fill(alone.types.begin(), alone.types.end(), 1);
+    Case single(wide, alone);
+    checkCase(single);
     const ModelSpec model = makeAniLikeModel(50, false, 8);
     for (const int numParticles : {90, 700}) {
         Case test(model, makeConfiguration(8, model, numParticles, 20, {}, 1.2), 2);

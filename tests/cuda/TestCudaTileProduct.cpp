@@ -23,8 +23,17 @@ struct float2 {
 struct uint2 {
     unsigned int x, y;
 };
+struct uint4 {
+    unsigned int x, y, z, w;
+};
 float2 make_float2(float x, float y) {
     return {x, y};
+}
+uint2 make_uint2(unsigned x, unsigned y) {
+    return {x, y};
+}
+uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+    return {x, y, z, w};
 }
 unsigned int __float_as_uint(float x) {
     unsigned int bits;
@@ -162,7 +171,9 @@ bool anyLane(bool condition) {
 #define LOCAL_ARG
 #define GLOBAL
 #define WEIGHT unsigned short
+#define ROW_TILES 3
 using real = float;
+using mm_long = long long;
 namespace halfWeights {
 #include "tileProduct.cc"
 }
@@ -185,31 +196,117 @@ std::vector<unsigned short> pack(const std::vector<double>& weights, int steps, 
     return packed;
 }
 
+/** A product in double precision, by its definition, and what a warp found. Matrices are [row][column]. */
 struct Product {
-    std::vector<double> found, expected, magnitudes; ///< [row 16][column 8]
+    std::vector<double> found, expected, magnitudes;
+
+    Product(const std::vector<float>& a, const std::vector<double>& weights, int rows, int columns, double start = 0)
+        : found(rows * columns), expected(rows * columns, start), magnitudes(rows * columns) {
+        const int inputs = static_cast<int>(weights.size()) / columns;
+        for (int row = 0; row < rows; row++)
+            for (int n = 0; n < columns; n++)
+                for (int k = 0; k < inputs; k++) {
+                    const double term = static_cast<double>(a[row * inputs + k]) * weights[k * columns + n];
+                    expected[row * columns + n] += term;
+                    magnitudes[row * columns + n] += std::fabs(term);
+                }
+    }
+    /** Relative to the sum of the terms' magnitudes. */
+    double getError() const {
+        double worst = 0;
+        for (size_t i = 0; i < found.size(); i++) {
+            const double error = std::fabs(found[i] - expected[i]) / magnitudes[i];
+            worst = std::max(worst, std::isfinite(error) ? error : HUGE_VAL);
+        }
+        return worst;
+    }
 };
 
-/** start + A B by a warp, and by the definition of a matrix product in double precision. */
+/** Rows of A in memory with `stride`; what is behind their columns, and behind the last row, is no number. */
+std::vector<float> spread(const std::vector<float>& a, int rows, int inputs, int stride) {
+    std::vector<float> memory(std::max(1, rows) * stride, std::nanf(""));
+    for (int row = 0; row < rows; row++)
+        std::copy(a.begin() + row * inputs, a.begin() + (row + 1) * inputs, memory.begin() + row * stride);
+    return memory;
+}
+
+/** start + A B by a warp. */
 Product multiply(const std::vector<float>& a, const std::vector<double>& weights, int rows, int steps, bool split, float start = 0) {
     const std::vector<unsigned short> packed = pack(weights, steps, split);
     const int stride = 16 * steps + 8;
-    std::vector<float> memory(std::max(1, rows) * stride, std::nanf(""));
-    for (int row = 0; row < rows; row++)
-        std::copy(a.begin() + row * 16 * steps, a.begin() + (row + 1) * 16 * steps, memory.begin() + row * stride);
-    Product product{std::vector<double>(128), std::vector<double>(128, start), std::vector<double>(128)};
+    const std::vector<float> memory = spread(a, rows, 16 * steps, stride);
+    Product product(a, weights, rows, 8, start);
     warp.run([&](int lane) {
         float acc[4] = {start, start, start, start};
         (split ? splitWeights::tileProduct : halfWeights::tileProduct)(acc, memory.data(), stride, rows, packed.data(), steps, lane);
-        for (int i = 0; i < 4; i++)
-            product.found[(lane / 4 + 8 * (i / 2)) * 8 + lane % 4 * 2 + i % 2] = acc[i];
+        for (int i = 0; i < 4; i++) {
+            const int row = lane / 4 + 8 * (i / 2);
+            if (row < rows)
+                product.found[row * 8 + lane % 4 * 2 + i % 2] = acc[i];
+            else
+                CHECK_EQUAL(start, acc[i]);
+        }
     });
-    for (int row = 0; row < rows; row++)
-        for (int n = 0; n < 8; n++)
-            for (int k = 0; k < 16 * steps; k++) {
-                const double term = static_cast<double>(a[row * 16 * steps + k]) * weights[k * 8 + n];
-                product.expected[row * 8 + n] += term;
-                product.magnitudes[row * 8 + n] += std::fabs(term);
-            }
+    return product;
+}
+
+enum class Way { Rows, Stored, Again };
+
+/** The same by the functions for several tiles: A in two pieces, of which the second begins in the middle of what was stored. */
+Product multiplyTiles(Way way, const std::vector<float>& a, const std::vector<double>& weights, int rows, int numTiles, int steps, bool split, bool& right) {
+    constexpr int Apart = 1000; // weights between the tiles, and 8 more each
+    const int inputs = 16 * steps, firstPiece = steps / 2, columns = 8 * numTiles;
+    std::vector<unsigned short> pieces[2];
+    int strides[2], sizes[2] = {firstPiece, steps - firstPiece};
+    for (int piece = 0; piece < 2; piece++) {
+        strides[piece] = (split ? 256 : 128) * sizes[piece] + Apart;
+        pieces[piece].assign(strides[piece] * numTiles, 0x7c00);
+        for (int tile = 0; tile < numTiles; tile++) {
+            std::vector<double> ofTile;
+            for (int k = 16 * firstPiece * piece; k < 16 * (piece == 0 ? firstPiece : steps); k++)
+                ofTile.insert(ofTile.end(), weights.begin() + k * columns + 8 * tile, weights.begin() + k * columns + 8 * tile + 8);
+            const std::vector<unsigned short> packed = pack(ofTile, sizes[piece], split);
+            std::copy(packed.begin(), packed.end(), pieces[piece].begin() + strides[piece] * tile);
+        }
+    }
+    const int stride = inputs + 8;
+    const std::vector<float> memory = spread(a, rows, inputs, stride);
+    struct alignas(16) Line {
+        float reals[4];
+    };
+    std::vector<Line> local(16 * ROW_TILES * stride / 4, Line{std::nanf(""), std::nanf(""), std::nanf(""), std::nanf("")});
+    float* stored = local[0].reals;
+    auto* store = split ? splitWeights::storeTile : halfWeights::storeTile;
+    auto* again = split ? splitWeights::repeatTiles : halfWeights::repeatTiles;
+    auto* add = split ? splitWeights::addTileProducts : halfWeights::addTileProducts;
+    auto* addStored = split ? splitWeights::addStoredTileProducts : halfWeights::addStoredTileProducts;
+    Product product(a, weights, rows, columns);
+    warp.run([&](int lane) {
+        for (int row = 0; row < rows; row += 16)
+            for (int step = 0; step < steps; step++)
+                store(stored + row * stride, stride, step, &memory[row * stride + 16 * step], stride, rows - row, lane);
+        warp.meet();
+        float sums[TILE_SUMS] = {};
+        for (int piece = 0; piece < 2; piece++) {
+            const float* part = memory.data() + 16 * firstPiece * piece;
+            if (way == Way::Rows)
+                add(sums, part, stride, rows, pieces[piece].data(), strides[piece], numTiles, sizes[piece], lane);
+            else if (way == Way::Stored)
+                addStored(sums, stored, stride, firstPiece * piece, rows, pieces[piece].data(), strides[piece], numTiles, sizes[piece], lane);
+            else
+                again(sums, part, stride, rows, pieces[piece].data(), strides[piece], numTiles, sizes[piece], lane);
+        }
+        const bool mine = (split ? splitWeights::areTilesRight : halfWeights::areTilesRight)(sums);
+        if (lane == 0)
+            right = mine;
+        for (int i = 0; i < TILE_SUMS; i++) {
+            const int tile = i / 4 % PRODUCT_TILES, row = i / (4 * PRODUCT_TILES) * 16 + lane / 4 + 8 * (i % 4 / 2);
+            if (row < rows && tile < numTiles)
+                product.found[row * columns + 8 * tile + lane % 4 * 2 + i % 2] = sums[i];
+            else
+                CHECK_EQUAL(0.0f, sums[i]);
+        }
+    });
     return product;
 }
 
@@ -231,13 +328,25 @@ void testLayout() {
             }
 }
 
-double getError(const Product& product, int rows) {
-    double worst = 0;
-    for (int i = 0; i < 8 * rows; i++) {
-        const double error = std::fabs(product.found[i] - product.expected[i]) / product.magnitudes[i];
-        worst = std::max(worst, std::isfinite(error) ? error : HUGE_VAL);
-    }
-    return worst;
+void testSeveralTiles() {
+    std::mt19937 random(2);
+    std::uniform_int_distribution<int> integers(-40, 40);
+    for (Way way : {Way::Rows, Way::Stored, Way::Again})
+        for (bool split : {false, true})
+            for (int rows : {1, 8, 15, 16, 17, 32, 43, 48})
+                for (int numTiles = 1; numTiles <= PRODUCT_TILES; numTiles++) {
+                    const int steps = 2 + (rows + numTiles) % 3;
+                    std::vector<float> a(16 * rows * steps);
+                    std::vector<double> weights(16 * steps * 8 * numTiles);
+                    for (float& x : a)
+                        x = integers(random);
+                    for (double& x : weights)
+                        x = integers(random);
+                    bool right = false;
+                    const Product product = multiplyTiles(way, a, weights, rows, numTiles, steps, split, right);
+                    CHECK(right);
+                    CHECK_CLOSE(product.expected, product.found, 0, 0);
+                }
 }
 
 /** Relative to the sum of the terms' magnitudes, for numbers of any size that halves have. */
@@ -258,7 +367,7 @@ void testPrecision() {
                         if (!split)
                             x = fromHalf(toHalf(static_cast<float>(x)));
                     }
-                    const double error = getError(multiply(a, weights, 16, steps, split), 16);
+                    const double error = multiply(a, weights, 16, steps, split).getError();
                     std::cout << (split ? "split" : "half") << " weights, " << 16 * steps << " inputs of size " << size << (cutsOff ? ", bits cut off" : "")
                               << ": error " << error << std::endl;
                     CHECK(error < 4e-7);
@@ -280,7 +389,14 @@ void testRange() {
             for (double& x : weights)
                 x = fromHalf(toHalf(static_cast<float>(normal(random))));
             a[4 * 48 + 37] = size;
-            CHECK(getError(multiply(a, weights, 11, 3, split), 11) < 4e-7);
+            CHECK(multiply(a, weights, 11, 3, split).getError() < 4e-7);
+            for (Way way : {Way::Rows, Way::Stored, Way::Again}) {
+                bool right = false;
+                const Product product = multiplyTiles(way, a, weights, 11, 1, 3, split, right);
+                CHECK_EQUAL(way == Way::Again, right);
+                if (right)
+                    CHECK(product.getError() < 4e-7);
+            }
         }
     // Down to 2^-35 nothing is lost.
     std::vector<float> a(16);
@@ -294,5 +410,5 @@ void testRange() {
 } // namespace
 
 int main(int argc, char* argv[]) {
-    return runTests(argc, argv, {{"layout", testLayout}, {"precision", testPrecision}, {"range", testRange}});
+    return runTests(argc, argv, {{"layout", testLayout}, {"several tiles", testSeveralTiles}, {"precision", testPrecision}, {"range", testRange}});
 }

@@ -15,7 +15,8 @@ using OpenMM::mm_int4;
 
 namespace {
 
-constexpr int Threads = 128, ChunkInputs = 128, WarpTiles = 4; // as in the kernels
+constexpr int Threads = 128, ChunkInputs = 128; // as in the kernels
+constexpr int GroupsPerProcessor = 6;           // that OpenMM wants
 /** Arguments that change from one evaluation to the next. */
 constexpr int ForwardCapacity = 4, NetworkForces = 4, BackwardCapacity = 3, ForceScale = 12;
 /** Keeps theta = arccos(0.95 cos) differentiable for collinear atoms. Part of the model: it was trained so. */
@@ -28,11 +29,8 @@ int divideUp(int n, int size) {
 }
 
 /** Copy to the device; the array grows where it has to. */
-template <class T> void upload(OpenMM::ComputeContext& cc, ComputeArray& array, const std::vector<T>& values, const std::string& name) {
-    if (!array.isInitialized())
-        array.initialize<T>(cc, values.size(), name);
-    else if (array.getSize() < values.size())
-        array.resize(values.size());
+template <class T> void upload(const CommonDevice& device, ComputeArray& array, const std::vector<T>& values, const std::string& name) {
+    device.reserve(array, values.size(), sizeof(T), name);
     array.uploadSubArray(values.data(), 0, static_cast<int>(values.size()));
 }
 
@@ -43,13 +41,6 @@ template <class T> void uploadReals(OpenMM::ComputeContext& cc, ComputeArray& ar
     else if (array.getSize() != values.size())
         array.resize(values.size());
     array.upload(values, true);
-}
-
-void reserve(OpenMM::ComputeContext& cc, ComputeArray& array, size_t size, int elementSize, const std::string& name) {
-    if (!array.isInitialized())
-        array.initialize(cc, size, elementSize, name);
-    else if (array.getSize() < size)
-        array.resize(size);
 }
 
 std::vector<mm_double4> getGaussians(const std::vector<double>& etas, const std::vector<double>& shifts, bool useDouble) {
@@ -167,8 +158,8 @@ void CommonAni::compile(const std::vector<int>& types) {
     layerTable.push_back(mm_int4(0, 0, 0, 0)); // what a network without hidden layers reads, and does not use
 
     newDense->upload();
-    upload(cc, networks, networkTable, "flashNetworks");
-    upload(cc, hiddenLayers, layerTable, "flashHiddenLayers");
+    upload(device, networks, networkTable, "flashNetworks");
+    upload(device, hiddenLayers, layerTable, "flashHiddenLayers");
     uploadReals(cc, readouts, readoutTable, realSize, "flashReadouts");
     const AniSpec& spec = newModel.spec;
     const bool useDouble = cc.getUseDoublePrecision();
@@ -186,6 +177,22 @@ void CommonAni::compile(const std::vector<int>& types) {
     presentTypes = types;
 }
 
+/**
+ * Every step of a work-group reads weights and multiplies them with its row tiles; the work-groups are as many as its tiles of atoms times
+ * the members, and go through the multiprocessors in rounds. Reading takes about as long as multiplying 2.5 row tiles does (docs/gpu-platform.md).
+ */
+void CommonAni::chooseRowTiles(int processors, const std::function<int(int)>& countTiles) {
+    constexpr double Reading = 2.5;
+    double least = HUGE_VAL;
+    for (int candidate = 1; candidate <= (device.cc.getUseDoublePrecision() ? 2 : 4); candidate *= 2) {
+        const double time = divideUp(countTiles(16 * candidate) * numMembers, processors) * std::max(Reading, static_cast<double>(candidate));
+        if (time < least) {
+            least = time;
+            rowTiles = candidate;
+        }
+    }
+}
+
 /** Tiles of atoms and chunks of members for the networks, as the numbers of atoms and the device's size suggest. */
 void CommonAni::arrangeAtoms() {
     OpenMM::ComputeContext& cc = device.cc;
@@ -200,21 +207,21 @@ void CommonAni::arrangeAtoms() {
     for (int p = 0; p < n; p++)
         order[p] = p;
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return indices[a] < indices[b]; });
-    upload(cc, atoms, order, "flashAniAtoms");
-    upload(cc, typeIndices, indices, "flashAniTypes");
+    upload(device, atoms, order, "flashAniAtoms");
+    upload(device, typeIndices, indices, "flashAniTypes");
 
-    // The largest tiles that leave work for the whole device: each reads all weights of its networks.
-    const int wanted = cc.getNumThreadBlocks();
     auto countTiles = [&](int rows) {
         int tiles = 0;
         for (const int count : counts)
             tiles += divideUp(count, rows);
         return tiles;
     };
-    rowTiles = cc.getUseDoublePrecision() ? 2 : 4;
-    while (rowTiles > 1 && countTiles(16 * rowTiles) * numMembers < wanted)
-        rowTiles /= 2;
-    numChunks = std::max(1, std::min(numMembers, divideUp(wanted, countTiles(16 * rowTiles))));
+    const int wanted = cc.getNumThreadBlocks(), processors = std::max(1, wanted / GroupsPerProcessor);
+    chooseRowTiles(processors, countTiles);
+    const int allTiles = countTiles(16 * rowTiles);
+    numChunks = std::max(1, std::min(numMembers, divideUp(wanted, allTiles)));
+    // A work-group that has its multiprocessor to itself: more threads go through a layer in fewer panels.
+    networkThreads = allTiles * numChunks <= processors && cc.getMaxThreadBlockSize() >= 2 * Threads ? 2 * Threads : Threads;
     std::vector<mm_int4> taskTable;
     for (int chunk = 0; chunk < numChunks; chunk++)
         for (int type = 0, first = 0; type < numTypes; first += counts[type++]) {
@@ -224,14 +231,14 @@ void CommonAni::arrangeAtoms() {
         }
     numTasks = static_cast<int>(taskTable.size());
     networkGroups = std::min(numTasks, wanted);
-    upload(cc, tasks, taskTable, "flashAniTasks");
+    upload(device, tasks, taskTable, "flashAniTasks");
 
     const size_t stride = CommonDense::pad(compiled->aevLength);
-    reserve(cc, rowCounts, n, sizeof(mm_int2), "flashAniRowCounts");
-    reserve(cc, aev, n * stride, realSize, "flashAev");
-    reserve(cc, gradients, static_cast<size_t>(numChunks) * n * stride, realSize, "flashAevGradients");
-    reserve(cc, scratch, static_cast<size_t>(networkGroups) * 16 * rowTiles * scratchStride, realSize, "flashAniScratch");
-    reserve(cc, energies, static_cast<size_t>(numMembers) * n, realSize, "flashAniEnergies");
+    device.reserve(rowCounts, n, sizeof(mm_int2), "flashAniRowCounts");
+    device.reserve(aev, n * stride, realSize, "flashAev");
+    device.reserve(gradients, static_cast<size_t>(numChunks) * n * stride, realSize, "flashAevGradients");
+    device.reserve(scratch, static_cast<size_t>(networkGroups) * 16 * rowTiles * scratchStride, realSize, "flashAniScratch");
+    device.reserve(energies, static_cast<size_t>(numMembers) * n, realSize, "flashAniEnergies");
     cc.clearBuffer(aev); // what is behind a row's columns stays so
 }
 
@@ -298,8 +305,8 @@ void CommonAni::createKernels() {
     defines["NUM_MEMBERS"] = cc.intToString(numMembers);
     defines["AEV_STRIDE"] = cc.intToString(CommonDense::pad(compiled->aevLength));
     defines["SCRATCH_STRIDE"] = cc.intToString(scratchStride);
+    defines["THREADS"] = cc.intToString(networkThreads);
     defines["ROW_TILES"] = cc.intToString(rowTiles);
-    defines["WARP_TILES"] = cc.intToString(WarpTiles);
     // 34 KB of local memory: 64 rows of 128 floats.
     defines["STAGE_CHUNKS"] = cc.intToString(4 * static_cast<int>(sizeof(float)) / (rowTiles * realSize));
     defines["CELU_ALPHA"] = cc.doubleToString(spec.celuAlpha);
@@ -319,13 +326,6 @@ void CommonAni::enqueueLists() {
     list.enqueue();
 }
 
-void CommonAni::setReal(ComputeKernel& kernel, int argument, double value) const {
-    if (device.cc.getUseDoublePrecision())
-        kernel->setArg(argument, value);
-    else
-        kernel->setArg(argument, static_cast<float>(value));
-}
-
 void CommonAni::enqueue(bool includeForces, double forceScale) {
     const int n = device.particles.getSize();
     if (n == 0)
@@ -333,11 +333,11 @@ void CommonAni::enqueue(bool includeForces, double forceScale) {
     forward->setArg(ForwardCapacity, list.getCapacity());
     forward->execute(n * Threads, Threads);
     evaluateNetworks->setArg(NetworkForces, includeForces ? 1 : 0);
-    evaluateNetworks->execute(networkGroups * Threads, Threads);
+    evaluateNetworks->execute(networkGroups * networkThreads, networkThreads);
     if (!includeForces)
         return;
     backward->setArg(BackwardCapacity, list.getCapacity());
-    setReal(backward, ForceScale, forceScale);
+    device.setReal(backward, ForceScale, forceScale);
     backward->execute(n * Threads, Threads);
 }
 

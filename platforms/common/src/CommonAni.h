@@ -7,6 +7,7 @@
 #include "CommonPotential.h"
 #include "openmm/common/ComputeKernel.h"
 #include "openmm/common/ComputeProgram.h"
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -41,9 +42,9 @@ private:
     CommonNeighborList::Options getListOptions();
     void compile(const std::vector<int>& types);
     void arrangeAtoms();
+    void chooseRowTiles(int processors, const std::function<int(int)>& countTiles);
     Defines getAevDefines() const;
     void createKernels();
-    void setReal(OpenMM::ComputeKernel& kernel, int argument, double value) const;
 
     const CommonDevice& device;
     const ModelSpec& model;
@@ -58,7 +59,7 @@ private:
     std::unique_ptr<CommonDense> dense;
     int scratchStride = 0;  ///< reals that the hidden layers of the largest network take for an atom
     std::vector<int> order; ///< [x] our particle p
-    int rowTiles = 1, numChunks = 1, numTasks = 0, networkGroups = 0;
+    int rowTiles = 1, numChunks = 1, numTasks = 0, networkGroups = 0, networkThreads = 0;
 
     OpenMM::ComputeArray radialConstants, angleConstants, distanceConstants; ///< real4
     OpenMM::ComputeArray networks, hiddenLayers, readouts;                   ///< as in kernels/atomicNetworks.cc

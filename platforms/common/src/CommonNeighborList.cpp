@@ -26,14 +26,6 @@ constexpr int StartThreads = 128;                                   // of startC
 constexpr double CoincidenceFraction = 1e-9;
 constexpr double MaxImages = 1e6; // of a particle that are looked at
 
-/** At least so many elements. Arrays only grow. */
-void reserve(const CommonDevice& device, ComputeArray& array, size_t size, int elementSize, const std::string& name) {
-    if (!array.isInitialized())
-        array.initialize(device.cc, size, elementSize, name);
-    else if (array.getSize() < size)
-        array.resize(size);
-}
-
 /** @throws OpenMMException  more than kernels can count */
 size_t countEntries(int particles, int capacity) {
     const size_t entries = static_cast<size_t>(particles) * capacity;
@@ -59,8 +51,8 @@ void CommonExclusions::set(const CommonDevice& device) {
         rowStarts.push_back(static_cast<int>(all.size()));
     }
     all.push_back(-1); // an array cannot be empty
-    reserve(device, starts, rowStarts.size(), sizeof(int), "flashExclusionStarts");
-    reserve(device, partners, all.size(), sizeof(int), "flashExclusions");
+    device.reserve(starts, rowStarts.size(), sizeof(int), "flashExclusionStarts");
+    device.reserve(partners, all.size(), sizeof(int), "flashExclusions");
     starts.uploadSubArray(rowStarts.data(), 0, static_cast<int>(rowStarts.size()));
     partners.uploadSubArray(all.data(), 0, static_cast<int>(all.size()));
 }
@@ -271,17 +263,17 @@ void CommonNeighborList::enqueueCells() {
 
 void CommonNeighborList::setCandidateCapacity(int newCapacity) {
     const size_t entries = countEntries(device.particles.getSize(), newCapacity);
-    reserve(device, cells.unordered, entries, sizeof(int), "flashUnordered");
-    reserve(device, cells.candidates, entries, sizeof(int), "flashCandidates");
+    device.reserve(cells.unordered, entries, sizeof(int), "flashUnordered");
+    device.reserve(cells.candidates, entries, sizeof(int), "flashCandidates");
     cells.capacity = newCapacity;
 }
 
 void CommonNeighborList::setCapacity(int newCapacity) {
     const size_t entries = countEntries(device.particles.getSize(), newCapacity);
-    reserve(device, senders, entries, sizeof(int), "flashSenders");
-    reserve(device, deltas, entries, device.cc.getUseDoublePrecision() ? sizeof(mm_double4) : sizeof(mm_float4), "flashDeltas");
+    device.reserve(senders, entries, sizeof(int), "flashSenders");
+    device.reserve(deltas, entries, device.cc.getUseDoublePrecision() ? sizeof(mm_double4) : sizeof(mm_float4), "flashDeltas");
     for (const auto& [array, elementSize] : options.hook.perEntry)
-        reserve(device, *array, entries, elementSize, "flashPairs");
+        device.reserve(*array, entries, elementSize, "flashPairs");
     capacity = newCapacity; // last: not if there was no memory for it
 }
 

@@ -69,11 +69,11 @@ void CommonParticles::updateSlots() {
     slots.upload(values);
 }
 
-bool CommonParticles::updateBox() {
+void CommonParticles::updateBox() {
     Vec3 vectors[3];
     cc.getPeriodicBoxVectors(vectors[0], vectors[1], vectors[2]);
     if (boxIsKnown && std::equal(vectors, vectors + 3, box))
-        return false;
+        return;
     std::vector<mm_double4> values;
     for (int k = 0; k < 3; k++) {
         box[k] = vectors[k];
@@ -81,7 +81,6 @@ bool CommonParticles::updateBox() {
     }
     boxVectors.upload(values, true);
     boxIsKnown = true;
-    return true;
 }
 
 int CommonParticles::getLargestGroup() const {

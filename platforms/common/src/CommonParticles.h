@@ -24,8 +24,8 @@ public:
     void setParticles(const ForceParticles& particles, const std::vector<int>& indices);
     /** Look up where OpenMM keeps the particles now. */
     void updateSlots();
-    /** Bring the device's box up to date. @return whether it changed */
-    bool updateBox();
+    /** Bring the device's box up to date. */
+    void updateBox();
 
     int getSize() const {
         return static_cast<int>(order.size());

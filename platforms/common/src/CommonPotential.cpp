@@ -58,4 +58,18 @@ OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map
     return cc.compileProgram(text, defines);
 }
 
+void CommonDevice::reserve(OpenMM::ComputeArray& array, size_t size, int elementSize, const std::string& name) const {
+    if (!array.isInitialized())
+        array.initialize(cc, size, elementSize, name);
+    else if (array.getSize() < size)
+        array.resize(size);
+}
+
+void CommonDevice::setReal(OpenMM::ComputeKernel& kernel, int argument, double value) const {
+    if (cc.getUseDoublePrecision())
+        kernel->setArg(argument, value);
+    else
+        kernel->setArg(argument, static_cast<float>(value));
+}
+
 } // namespace OpenMMFlash

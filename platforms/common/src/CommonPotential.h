@@ -6,6 +6,7 @@
 #include "CommonFlags.h"
 #include "CommonNeighborList.h"
 #include "CommonParticles.h"
+#include "openmm/common/ComputeKernel.h"
 #include "openmm/common/ComputeProgram.h"
 #include "openmmflash/internal/CompiledModel.h"
 #include "openmmflash/internal/Evaluation.h"
@@ -46,6 +47,10 @@ struct CommonDevice {
     static constexpr int FlagBase = 1 << 30;
     /** Defines and device functions that every program begins with (kernels/flash.cc). */
     OpenMM::ComputeProgram compile(const std::string& source, std::map<std::string, std::string> defines = {}) const;
+    /** At least so many elements. Arrays only grow, and lose what is in them when they do. */
+    void reserve(OpenMM::ComputeArray& array, size_t size, int elementSize, const std::string& name) const;
+    /** An argument that is a `real` of the kernels. */
+    void setReal(OpenMM::ComputeKernel& kernel, int argument, double value) const;
 };
 
 /**

@@ -78,10 +78,7 @@ void CommonRepulsion::enqueue(bool includeForces, double forceScale) {
         return;
     kernel->setArg(capacityArgument, list ? list->getCapacity() : 0);
     kernel->setArg(forceArgument, includeForces ? 1 : 0);
-    if (device.cc.getUseDoublePrecision())
-        kernel->setArg(forceArgument + 1, forceScale);
-    else
-        kernel->setArg(forceArgument + 1, static_cast<float>(forceScale));
+    device.setReal(kernel, forceArgument + 1, forceScale);
     kernel->execute((device.particles.getSize() + Teams - 1) / Teams * Teams * Team, Teams * Team);
 }
 

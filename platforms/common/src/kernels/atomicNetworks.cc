@@ -10,9 +10,9 @@
 // chunk, chunk + numChunks, ...: they go through one after the other, and add their gradients to the chunk's, which aevBackward.cc adds up.
 // Whatever the number of work-groups, every sum has one order.
 //
-// A layer's outputs are shared out in panels: WARP_TILES tiles of 8 for each warp of 32 threads, in registers for all rows, while the
+// A layer's outputs are shared out in panels: PRODUCT_TILES tiles of 8 for each warp of 32 threads, in registers for all rows, while the
 // layer's input passes through local memory, STAGE_CHUNKS * 128 columns at a time (weights of more inputs than 128 are packed in
-// chunks of 128, so that tileProduct() sees whole layers). So any width works, a panel's weights are read once for all rows of the tile,
+// chunks of 128, so that addTileProducts() sees whole layers). So any width works, a panel's weights are read once for all rows of the tile,
 // and what a layer gives lies in a scratch array of the work-group in global memory, small enough for the second cache:
 // [atom of the tile][SCRATCH_STRIDE], the hidden layers side by side; gradients overwrite them.
 //
@@ -21,14 +21,16 @@
 //       z, w = the same backwards.
 // Out:  energies [member][x]; gradients [chunk][x][AEV_STRIDE].
 // Bytes a task and member: its weights twice (fp32, C of ANI-2x: 1.4 MB), atoms * (aev + gradient + about 4 scratch widths).
-// Local memory: 16 ROW_TILES (128 STAGE_CHUNKS + 8) reals: 33 to 35 KB, which CommonAni sees to.
+// Local memory: 16 ROW_TILES (128 STAGE_CHUNKS + 8) reals: 33 to 35 KB, which CommonAni sees to. A work-group has THREADS, 128 or 256.
 
-#define THREADS 128
 #define WARPS (THREADS/32)
 #define ROWS (16*ROW_TILES)
 #define CHUNK 128
 #define STAGE_STRIDE (CHUNK*STAGE_CHUNKS+8)
 #define MEAN_FACTOR (1/(real) NUM_MEMBERS)
+// The weights of a tile of a layer, and how far it is from there to the next one of the same warp.
+#define PACKED(layer, tile) (weights+((mm_long) (layer).x+(mm_long) (tile)*(layer).z)*WEIGHTS_PER_STEP)
+#define PACKED_STRIDE(layer) (WARPS*(layer).z*WEIGHTS_PER_STEP)
 #define TO_HIDDEN 0
 #define TO_HIDDEN_GRADIENT 1
 #define TO_GRADIENT 2
@@ -49,47 +51,51 @@ DEVICE void multiply(GLOBAL const real* from, int fromStride, GLOBAL real* to, i
     const int warp = LOCAL_ID/32, lane = LOCAL_ID%32, g = lane/4, t = lane%4;
     const int4 firstLayer = layers[first];
     const int numTiles = (numChunks > 0 ? firstLayer.w : 0);
-    for (int panel = 0; panel < numTiles; panel += WARPS*WARP_TILES) {
-        real acc[ROW_TILES*WARP_TILES*4];
+    for (int panel = 0; panel < numTiles; panel += WARPS*PRODUCT_TILES) {
+        const int tile = panel+warp, left = (numTiles-tile+WARPS-1)/WARPS;
+        const int ours = (tile >= numTiles ? 0 : (left < PRODUCT_TILES ? left : PRODUCT_TILES));
+        real sums[TILE_SUMS];
 #pragma unroll
-        for (int i = 0; i < ROW_TILES*WARP_TILES*4; i++)
-            acc[i] = 0;
+        for (int i = 0; i < TILE_SUMS; i++)
+            sums[i] = 0;
         for (int firstChunk = 0; firstChunk < numChunks; firstChunk += STAGE_CHUNKS) {
             const int lastChunk = (firstChunk+STAGE_CHUNKS < numChunks ? firstChunk+STAGE_CHUNKS : numChunks)-1;
             SYNC_THREADS;
             if (panel == 0 || numChunks > STAGE_CHUNKS) {
-                const int columns = CHUNK*(lastChunk-firstChunk)+16*layers[first+lastChunk].z;
-                for (int row = warp; row < rows; row += WARPS)
-                    for (int column = lane; column < columns; column += 32)
-                        stage[row*STAGE_STRIDE+column] = from[(mm_long) row*fromStride+CHUNK*firstChunk+column];
+                const int steps = CHUNK/16*(lastChunk-firstChunk)+layers[first+lastChunk].z, rowTiles = (rows+15)/16;
+                for (int i = warp; i < rowTiles*steps; i += WARPS) {
+                    const int row = 16*(i/steps), step = i%steps;
+                    storeTile(stage+row*STAGE_STRIDE, STAGE_STRIDE, step, from+(mm_long) row*fromStride+CHUNK*firstChunk+16*step, fromStride, rows-row, lane);
+                }
             }
             SYNC_THREADS;
             for (int chunk = firstChunk; chunk <= lastChunk; chunk++) {
                 const int4 layer = layers[first+chunk];
-#pragma unroll
-                for (int i = 0; i < WARP_TILES; i++) {
-                    const int tile = panel+WARPS*i+warp;
-                    if (tile < layer.w) {
-                        GLOBAL const WEIGHT* packed = weights+((mm_long) layer.x+(mm_long) tile*layer.z)*WEIGHTS_PER_STEP;
-#pragma unroll
-                        for (int r = 0; r < ROW_TILES; r++)
-                            if (16*r < rows)
-                                tileProduct(&acc[4*(ROW_TILES*i+r)], stage+16*r*STAGE_STRIDE+CHUNK*(chunk-firstChunk), STAGE_STRIDE,
-                                            rows-16*r < 16 ? rows-16*r : 16, packed, layer.z, lane);
-                    }
-                }
+                addStoredTileProducts(sums, stage, STAGE_STRIDE, CHUNK/16*(chunk-firstChunk), rows, PACKED(layer, tile), PACKED_STRIDE(layer), ours,
+                                      layer.z, lane);
             }
         }
+#ifdef MAY_REPEAT_TILES
+        if (!areTilesRight(sums)) {
 #pragma unroll
-        for (int i = 0; i < WARP_TILES; i++) {
-            const int column = 8*(panel+WARPS*i+warp)+2*t;
-            if (column < 8*numTiles) {
+            for (int i = 0; i < TILE_SUMS; i++)
+                sums[i] = 0;
+            for (int chunk = 0; chunk < numChunks; chunk++) {
+                const int4 layer = layers[first+chunk];
+                repeatTiles(sums, from+CHUNK*chunk, fromStride, rows, PACKED(layer, tile), PACKED_STRIDE(layer), ours, layer.z, lane);
+            }
+        }
+#endif
+#pragma unroll
+        for (int n = 0; n < PRODUCT_TILES; n++)
+            if (n < ours) {
+                const int column = 8*(tile+WARPS*n)+2*t;
 #pragma unroll
                 for (int k = 0; k < 4*ROW_TILES; k++) {
                     const int row = 16*(k/4)+8*(k%4/2)+g;
                     if (row < rows) {
                         GLOBAL real* result = to+(mm_long) row*toStride+column+k%2;
-                        real value = acc[4*ROW_TILES*i+k], unused;
+                        real value = sums[4*(PRODUCT_TILES*(k/4)+n)+k%4], unused;
                         if (mode == TO_HIDDEN)
                             value = activateCelu(value+biases[firstLayer.y+column+k%2], CELU_ALPHA, &unused);
                         else if (mode == TO_HIDDEN_GRADIENT)
@@ -100,7 +106,6 @@ DEVICE void multiply(GLOBAL const real* from, int fromStride, GLOBAL real* to, i
                     }
                 }
             }
-        }
     }
     SYNC_THREADS;
 }

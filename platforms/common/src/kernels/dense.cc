@@ -14,21 +14,33 @@
 
 DEVICE void dense(LOCAL_ARG real* out, int strideOut, bool add, LOCAL_ARG const real* in, int strideIn, int rows, int4 layer,
                   GLOBAL const WEIGHT* RESTRICT weights, GLOBAL const real* RESTRICT biases) {
-    const int lane = LOCAL_ID%32, g = lane/4, t = lane%4;
-    for (int tile = LOCAL_ID/32; rows > 0 && tile < layer.w; tile += LOCAL_SIZE/32) {
-        real acc[4] = {0, 0, 0, 0};
-        if (layer.y >= 0) {
-            acc[0] = acc[2] = biases[layer.y+8*tile+2*t];
-            acc[1] = acc[3] = biases[layer.y+8*tile+2*t+1];
+    const int lane = LOCAL_ID%32, g = lane/4, t = lane%4, warps = LOCAL_SIZE/32;
+    const int strideB = (mm_long) warps*layer.z*WEIGHTS_PER_STEP;
+    for (int tile = LOCAL_ID/32; rows > 0 && tile < layer.w; tile += PRODUCT_TILES*warps) {
+        const int left = (layer.w-tile+warps-1)/warps, numTiles = (left < PRODUCT_TILES ? left : PRODUCT_TILES);
+        GLOBAL const WEIGHT* packed = weights+(layer.x+(mm_long) tile*layer.z)*WEIGHTS_PER_STEP;
+        real sums[TILE_SUMS];
+#pragma unroll
+        for (int i = 0; i < TILE_SUMS; i++)
+            sums[i] = 0;
+        addTileProducts(sums, in, strideIn, rows, packed, strideB, numTiles, layer.z, lane);
+#ifdef MAY_REPEAT_TILES
+        if (!areTilesRight(sums)) {
+#pragma unroll
+            for (int i = 0; i < TILE_SUMS; i++)
+                sums[i] = 0;
+            repeatTiles(sums, in, strideIn, rows, packed, strideB, numTiles, layer.z, lane);
         }
-        tileProduct(acc, in, strideIn, rows, weights+(layer.x+(mm_long) tile*layer.z)*WEIGHTS_PER_STEP, layer.z, lane);
-        for (int half8 = 0; half8 < 2; half8++) {
-            const int row = g+8*half8;
-            if (row < rows) {
-                LOCAL_ARG real* to = out+row*strideOut+8*tile+2*t;
-                to[0] = (add ? to[0] : 0)+acc[2*half8];
-                to[1] = (add ? to[1] : 0)+acc[2*half8+1];
-            }
+#endif
+#pragma unroll
+        for (int n = 0; n < PRODUCT_TILES; n++) {
+            const int column = 8*(tile+warps*n)+2*t;
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (n < numTiles && g+8*(i/2) < rows) {
+                    LOCAL_ARG real* to = out+(g+8*(i/2))*strideOut+column+i%2;
+                    *to = (add ? *to : 0)+(sums[4*n+i]+(layer.y >= 0 ? biases[layer.y+column+i%2] : 0));
+                }
         }
     }
 }

@@ -12,6 +12,18 @@
 // Rows of A from `rows` on count as zero and are not in memory; its columns are padded with finite numbers (their weights are 0).
 // Nothing is fused, no barrier is met. A thread reads 2 rows of A and 2 columns of B: 32 kSteps weights.
 // WEIGHT is real, or unsigned short with the bits of an IEEE half (FLASH_HALF_WEIGHTS).
+//
+// addTileProducts() is that for up to ROW_TILES tiles of A, one below the other (rows is that of all; a program that wants more than one
+// defines ROW_TILES), and for numTiles <= PRODUCT_TILES tiles of B, from b on strideB weights apart. It adds to sums, TILE_SUMS of them:
+//
+//   sums [row tile][tile of B][4]      like acc
+//
+// Where several warps multiply the same A, it can be stored as the body wants it best: a warp brings 16 rows and columns of it to local
+// memory by storeTile(), and after a barrier addStoredTileProducts() multiplies from its step firstStep on. The rows that are in memory are
+// then a multiple of 16, strideA >= 16 steps apart.
+//
+// A body whose sums are wrong where A is large defines MAY_REPEAT_TILES: then areTilesRight(sums) tells, to all threads of the warp alike, whether they
+// are. If not, begin again with zeros, and repeatTiles() in place of the others; its A may be in any memory.
 
 #ifdef FLASH_HALF_WEIGHTS
 #if defined(__OPENCL_VERSION__)
@@ -55,4 +67,32 @@ DEVICE void tileProduct(real* acc, LOCAL_ARG const real* a, int strideA, int row
         acc[2] += sum2;
         acc[3] += sum3;
     }
+}
+
+#ifndef ROW_TILES
+#define ROW_TILES 1
+#endif
+#define PRODUCT_TILES 4
+#define TILE_SUMS (4*PRODUCT_TILES*ROW_TILES)
+
+DEVICE void addTileProducts(real* sums, LOCAL_ARG const real* a, int strideA, int rows, GLOBAL const WEIGHT* b, int strideB, int numTiles, int kSteps,
+                         int lane) {
+#pragma unroll
+    for (int n = 0; n < PRODUCT_TILES; n++)
+        if (n < numTiles) {
+#pragma unroll
+            for (int r = 0; r < ROW_TILES; r++)
+                if (16*r < rows)
+                    tileProduct(sums+4*(PRODUCT_TILES*r+n), a+16*r*strideA, strideA, rows-16*r < 16 ? rows-16*r : 16, b+n*strideB, kSteps, lane);
+        }
+}
+
+DEVICE void storeTile(LOCAL_ARG real* a, int strideA, int step, GLOBAL const real* from, mm_long strideFrom, int rows, int lane) {
+    for (int i = lane; i < 16*16 && i/16 < rows; i += 32)
+        a[i/16*strideA+16*step+i%16] = from[i/16*strideFrom+i%16];
+}
+
+DEVICE void addStoredTileProducts(real* sums, LOCAL_ARG const real* a, int strideA, int firstStep, int rows, GLOBAL const WEIGHT* b, int strideB,
+                               int numTiles, int kSteps, int lane) {
+    addTileProducts(sums, a+16*firstStep, strideA, rows, b, strideB, numTiles, kSteps, lane);
 }
