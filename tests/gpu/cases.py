@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +105,19 @@ def main():
     names = arguments.model or (("mlcg-repulsion-cutoff", "torchmdnet", "ani") if arguments.small else list(random_models.PARTS))
     records, start = [], time.monotonic()
     if arguments.jobs:
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for output, found in pool.map(lambda name: checkInProcess(name, arguments.small, arguments.platform), names):
+        pool = ThreadPoolExecutor(arguments.jobs)
+        waiting = {pool.submit(checkInProcess, name, arguments.small, arguments.platform): name for name in names}
+        try:
+            for future in as_completed(dict(waiting)):
+                output, found = future.result()
                 print(output, end="", flush=True)
                 records += found
+                del waiting[future]
+        except KeyboardInterrupt:  # time is up; the other processes were interrupted, too
+            pool.shutdown(wait=False, cancel_futures=True)
+            for name in waiting.values():
+                print(f"FAILED {name}: interrupted")
+                records.append({"case": name, "passed": False, "error": "interrupted"})
     else:
         for name in names:
             records += checkModel(name, arguments.small, arguments.platform)
