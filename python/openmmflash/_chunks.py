@@ -139,7 +139,7 @@ class _Chunk(Simulation):
     """A Simulation that ends at its first checkpoint, which is written when everything else is."""
 
     def checkpoint(self, phase, step):
-        self.measurement.refuseUnstable(self.context.getState(positions=True, energy=True), f"at step {step} of {phase}")
+        self.measurement.look(f"at step {step} of {phase}")
 
 
 @contextlib.contextmanager

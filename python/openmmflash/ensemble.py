@@ -11,6 +11,7 @@ platforms may differ.
 import contextlib
 import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -287,7 +288,7 @@ def runEnsemble(folder, client=None, workers=None, scheduler=None, platform=None
     """
     from ._chunks import runChunk
 
-    distributed = _distributed()
+    distributed = importDistributed()
     ensemble = Ensemble(folder)
     failed = {}
     with contextlib.ExitStack() as stack:
@@ -341,12 +342,14 @@ def _connect(stack, distributed, scheduler, workers, threads):
             raise ValueError(
                 f"There is no Dask scheduler at {scheduler}: {error}. `dask scheduler` starts one and tells its address."
             ) from error
-    cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0")
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "silence_logs": logging.ERROR}
+    cluster = distributed.LocalCluster(n_workers=workers, **options)
     stack.enter_context(cluster)
     return stack.enter_context(distributed.Client(cluster)), threads or max(1, (os.cpu_count() or 1) // workers)
 
 
-def _distributed():
+def importDistributed():
+    """The package distributed, or an ImportError that tells how to get it."""
     try:
         import distributed
     except ImportError as error:

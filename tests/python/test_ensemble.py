@@ -215,3 +215,46 @@ def testWrongFolders(beads, tmp_path):
         createEnsemble(tmp_path / "f", system, np.zeros((2, 3)), blankTopology(1, False), 1, 10, 0.001, 1)
     with pytest.raises(ValueError, match="There is no Dask scheduler at nowhere"):
         runEnsemble(make(beads, tmp_path / "g").folder, scheduler="nowhere")
+
+
+def testCommand(beads, cluster, tmp_path):
+    """openmm-flash ensemble: made, complete, lengthened, started anew; on the workers of a scheduler."""
+    from click.testing import CliRunner
+
+    from openmmflash.cli._app import app
+
+    (tmp_path / "beads.safetensors").write_bytes(beads[0].getBytes())
+    small_models.writeBeadStructure(tmp_path / "chain.npz", frames=3)
+    out = str(tmp_path / "out")
+
+    def call(*arguments, code=0):
+        result = CliRunner().invoke(app, ["ensemble", *map(str, arguments)])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    where = ("--scheduler", cluster.scheduler.address, "--platform", "CPU", "--threads", 1)
+    inputs = (tmp_path / "chain.npz", "-m", tmp_path / "beads.safetensors", "-o", out)
+    base = (*inputs, "--runs", 2, "--replicas", 2, "--steps", 60, "--interval", 20, "--chunk", 40, "--no-minimize", "--equilibrate", 0)
+    output = call(*base, *where)
+    assert "2 runs, 2 replicas each" in output and "Done: 2 of 2 runs" in output
+    ensemble = Ensemble(out)
+    assert [steps(ensemble, run) for run in range(2)] == [[20, 40, 60]] * 2
+    # Copies start from the frames in turn, run by run.
+    starts = small_models.beadChain(frames=3).positions
+    for run, order in enumerate(((0, 1), (2, 0))):
+        np.testing.assert_allclose(
+            np.load(tmp_path / "out" / "start.npz")["positions"][run], np.concatenate(starts[list(order)]), atol=1e-6
+        )
+    assert openmm.app.PDBFile(str(tmp_path / "out" / "topology.pdb")).topology.getNumAtoms() == 12
+    assert ensemble.record["model"]["sha256"] == beads[0].getSha256() and ensemble.record["versions"]["openmm"] == openmm.__version__
+    assert "is complete: 60 steps" in call("--resume", "-o", out, *where, code=2)
+    assert "Leave out --temperature" in call("--resume", "-o", out, "--temperature", 300, *where, code=2)
+    assert "not cut to 40" in call("--resume", "-o", out, "--steps", 40, *where, code=2)
+    call("--resume", "-o", out, "--steps", 100, *where)
+    assert [steps(ensemble, run) for run in range(2)] == [[20, 40, 60, 80, 100]] * 2
+    assert "is not empty" in call(*base, *where, code=2)
+    assert "Give one of them" in call(*base, "--overwrite", *where, "--workers", 2, code=2)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert "is not empty" in call(*base, "--overwrite", *where, code=2)
+    os.remove(tmp_path / "out" / "notes.txt")
+    assert "multiple of interval" in call(*inputs, "--interval", 20, "--chunk", 30, "--no-minimize", *where, code=2)

@@ -31,11 +31,34 @@ FREE = {"structure", "model", "output", "resume", "overwrite", "progress", "time
 def startRun(structurePath, modelName, output, overwrite, showProgress, options):
     """A new run. Returns whether it came to its end."""
     import openmm
+
+    checkFolder(output or os.curdir)
+    inputs, settings, context = prepare(structurePath, modelName, options)
+    folder = _folder.Folder(output or nameOf(structurePath, inputs.model))
+    folder.create(overwrite)
+    try:
+        run = {
+            "format": _folder.FORMAT,
+            **describeInputs(structurePath, modelName, inputs),
+            "settings": settings,
+            "system": {"sha256": folder.write(_folder.SYSTEM, openmm.XmlSerializer.serialize(inputs.system))},
+            "topology": writeTopology(folder, inputs.topology, inputs.positions),
+            "versions": versions(),
+            "sessions": [],
+        }
+        folder.writeRun(run)
+        describe(run, folder)
+        return carryOut(run, folder, context, inputs.model, inputs.topology, None, showProgress)
+    finally:
+        folder.close()
+
+
+def prepare(structurePath, modelName, options):
+    """(Inputs, settings, Context) of a new simulation, its energy looked at."""
     from openmm import unit
 
     from . import _inputs
 
-    checkFolder(output or os.curdir)
     inputs = _inputs.createInputs(
         modelName,
         structurePath,
@@ -47,16 +70,12 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
         removeCMMotion=True,
     )
     settings = resolve(options, inputs.model)
-    structure, system = inputs.structure, inputs.system
     if settings["pressure_bar"] is not None:
-        addBarostat(system, structure, settings)
+        addBarostat(inputs.system, inputs.structure, settings)
     platform, properties = choosePlatform(options["platform"], options["threads"])
     settings["platform"], settings["threads"] = platform.getName(), options["threads"]
-    settings["periodic"] = structure.box is not None
-    stem = os.path.splitext(os.path.basename(structurePath))[0]
-    folder = _folder.Folder(output or f"{stem}-{inputs.model.getName()}")
-
-    context = createContext(system, settings, platform, properties)
+    settings["periodic"] = inputs.structure.box is not None
+    context = createContext(inputs.system, settings, platform, properties)
     context.setPositions(inputs.positions * unit.nanometer)
     energy = context.getState(energy=True, forces=True)
     if not math.isfinite(energy.getPotentialEnergy()._value):
@@ -64,36 +83,32 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
             f"The potential energy of {structurePath} is {energy.getPotentialEnergy()._value} kJ/mol: the structure is not usable."
         )
     warnOfIsolatedAtoms(context, structurePath, AT_START)
+    return inputs, settings, context
 
-    folder.create(overwrite)
-    try:
-        topologyFile = writeTopology(folder, inputs.topology, inputs.positions)
-        run = {
-            "format": _folder.FORMAT,
-            "model": {
-                "argument": modelName,
-                "name": inputs.model.getName(),
-                "architecture": inputs.model.getArchitecture(),
-                "members": inputs.model.getNumMembers(),
-                "sha256": inputs.model.getSha256(),
-            },
-            "structure": {
-                "path": os.path.abspath(structurePath),
-                "sha256": _folder.hashFile(structurePath),
-                "particles": structure.numParticles,
-                "box_nm": None if structure.box is None else structure.box.tolist(),
-            },
-            "settings": settings,
-            "system": {"sha256": folder.write(_folder.SYSTEM, openmm.XmlSerializer.serialize(system))},
-            "topology": topologyFile,
-            "versions": versions(),
-            "sessions": [],
-        }
-        folder.writeRun(run)
-        describe(run, folder)
-        return carryOut(run, folder, context, inputs.model, inputs.topology, None, showProgress)
-    finally:
-        folder.close()
+
+def nameOf(structurePath, model):
+    """The folder of results where the user names none."""
+    return f"{os.path.splitext(os.path.basename(structurePath))[0]}-{model.getName()}"
+
+
+def describeInputs(structurePath, modelName, inputs):
+    """Model and structure, for run.json."""
+    model, structure = inputs.model, inputs.structure
+    return {
+        "model": {
+            "argument": modelName,
+            "name": model.getName(),
+            "architecture": model.getArchitecture(),
+            "members": model.getNumMembers(),
+            "sha256": model.getSha256(),
+        },
+        "structure": {
+            "path": os.path.abspath(structurePath),
+            "sha256": _folder.hashFile(structurePath),
+            "particles": structure.numParticles,
+            "box_nm": None if structure.box is None else structure.box.tolist(),
+        },
+    }
 
 
 def resumeRun(structurePath, modelName, output, showProgress, options, given):

@@ -98,7 +98,7 @@ class Measurement:
         potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
         temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
         values = [step, timePs, potential, kinetic, potential + kinetic, temperature, speed]
-        self.refuseUnstable(state, f"at step {step} of {PRODUCE}")
+        self.refuseUnstable(potential, kinetic, positions, f"at step {step} of {PRODUCE}")
         if volume:
             values.append(abs(np.linalg.det(box)))
         if self.deviations and self.replicas == 1:
@@ -108,12 +108,24 @@ class Measurement:
             values += self._replicaValues(positions, state.getVelocities(asNumpy=True)._value)
         return values, positions, box
 
-    def refuseUnstable(self, state, where):
-        """Raise Unstable for a state (energies, positions) that is not finite, or so hot that only an explosion can have made it."""
-        potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
+    def look(self, where):
+        """Raise Unstable if the Context's state is not worth keeping."""
+        state = self.context.getState(positions=True, velocities=True, energy=self.replicaEnergies is None)
+        positions = state.getPositions(asNumpy=True)._value
+        if self.replicaEnergies is None:
+            potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
+        else:
+            # Some platforms draw random numbers where a CustomIntegrator's kinetic energy is asked for, so that a run with one more
+            # checkpoint would be another run.
+            potential = float(self.replicaEnergies.getPotentialEnergies(positions).sum())
+            kinetic = float(self.replicaEnergies.getKineticEnergies(state.getVelocities(asNumpy=True)._value).sum())
+        self.refuseUnstable(potential, kinetic, positions, where)
+
+    def refuseUnstable(self, potential, kinetic, positions, where):
+        """Raise Unstable for what is not finite, or so hot that only an explosion can have made it."""
         if not math.isfinite(potential) or not math.isfinite(kinetic):
             raise Unstable(f"the energy is {potential} kJ/mol (potential), {kinetic} kJ/mol (kinetic) {where}")
-        if not np.all(np.isfinite(state.getPositions(asNumpy=True)._value)):
+        if not np.all(np.isfinite(positions)):
             raise Unstable(f"positions are not finite {where}")
         temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
         if temperature > self.hottest:
@@ -206,8 +218,7 @@ class Simulation:
 
     def checkpoint(self, phase, step):
         """Write a checkpoint, unless the state is not worth keeping."""
-        state = self.context.getState(positions=True, energy=True)
-        self.measurement.refuseUnstable(state, f"at step {step} of {phase}")
+        self.measurement.look(f"at step {step} of {phase}")
         sizes = {"trajectory": self.trajectory.flush(), "log": self.log.flush()}
         meta = {"phase": phase, "step": step, "frames": self.trajectory.frames, "interval": self.interval, "sizes": sizes}
         if self.exchange is not None:

@@ -4,75 +4,15 @@
 
 import click
 
-from ._app import INTERRUPTED, UserError, declare, platformOptions, structureOptions
-from ._values import DURATION, FRICTION, HOTTEST, PRESSURE, STRONGEST, TEMPERATURE, TIMESTEP, Ladder, Quantity
+from ._app import INTERRUPTED, declare, platformOptions, structureOptions
+from ._options import checkInputs, checkOptions, givenOptions, simulationOptions
 
 
 @declare("run")
 @click.argument("structure", required=False)
 @click.option("--model", "-m", metavar="MODEL", help="Model file or name. Needed unless --resume.")
 @click.option("--output", "-o", metavar="FOLDER", help="Folder of the results. Default: STRUCTURE's name with -MODEL appended.")
-@click.option(
-    "--time",
-    "time",
-    type=Quantity(DURATION, exclusive=True),
-    help="Length of the production run (ps; 2ns and 500fs work too). Default: 10 ps.",
-)
-@click.option("--steps", type=click.IntRange(min=1), help="The same in steps.")
-@click.option(
-    "--equilibrate", type=Quantity(DURATION), help="Time before the production run, without output (ps). Default: a tenth of --time."
-)
-@click.option(
-    "--temperature",
-    type=Quantity(TEMPERATURE, maximum=HOTTEST),
-    default="300",
-    show_default=True,
-    help="Temperature of the Langevin thermostat (K).",
-)
-@click.option(
-    "--temperatures",
-    type=Ladder(),
-    help="Replica exchange: a temperature for each replica (K), rising: 300,320,350, or 300:450:8 for 8 of equal ratios. "
-    "--replicas may be a multiple: so many ladders side by side.",
-)
-@click.option(
-    "--exchange",
-    type=click.IntRange(min=0),
-    default=250,
-    show_default=True,
-    help="Steps between exchanges of --temperatures; 0: each replica keeps its own.",
-)
-@click.option(
-    "--timestep",
-    type=Quantity(TIMESTEP, exclusive=True),
-    help="Time step (fs). Default: 0.5 for atoms (hydrogens are flexible, and ANI's networks have no continuous second derivative), "
-    "4 for coarse-grained beads.",
-)
-@click.option(
-    "--friction",
-    type=Quantity(FRICTION, maximum=STRONGEST),
-    default="1",
-    show_default=True,
-    help="Friction of the thermostat (1/ps); 0 conserves the energy.",
-)
-@click.option(
-    "--pressure",
-    type=Quantity(PRESSURE, minimum=-1e6),
-    help="Pressure of a Monte Carlo barostat (bar); needs a periodic box; after --resume the size of its trial steps "
-    "adapts anew. Default: constant volume.",
-)
-@click.option("--minimize/--no-minimize", default=True, show_default=True, help="Minimise the energy first.")
-@click.option(
-    "--replicas", type=click.IntRange(min=1), help="Independent copies, simulated together. Default: 1, or one for each of --temperatures."
-)
-@click.option(
-    "--seed", type=click.IntRange(1, 2**31 - 1), help="Seed of velocities and thermostat. Default: a random one, written to run.json."
-)
-@click.option("--priors/--no-priors", default=True, show_default=True, help="Use the priors that belong to a coarse-grained model.")
-@click.option("--format", "format", type=click.Choice(["dcd", "xtc"]), default="dcd", show_default=True, help="Format of the trajectory.")
-@click.option(
-    "--interval", type=click.IntRange(min=1), default=200, show_default=True, help="Steps between frames and between rows of the log."
-)
+@simulationOptions
 @click.option("--checkpoint-interval", type=click.IntRange(min=1), help="Steps between checkpoints. Default: ten times --interval.")
 @click.option(
     "--resume", is_flag=True, help="Continue the run in --output exactly where its checkpoint is; --time or --steps may lengthen it."
@@ -90,24 +30,12 @@ def command(context, structure, model, output, resume, overwrite, progress, **op
     """
     from . import _run
 
-    given = {name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    if resume and overwrite:
-        raise UserError("--resume continues a run and --overwrite deletes it. Give one of them.")
-    if options["time"] is not None and options["steps"] is not None:
-        raise UserError(f"--time {options['time']:g} ps and --steps {options['steps']} both set the length. Give one of them.")
-    if {"temperature", "temperatures"} <= given:
-        raise UserError("--temperature is of all replicas, --temperatures are one for each. Give one of them.")
-    if "exchange" in given and options["temperatures"] is None and not resume:
-        raise UserError(f"--exchange {options['exchange']} is about --temperatures, which are not given.")
+    given = givenOptions(context)
+    checkOptions(options, given, resume, overwrite)
     if resume:
         finished = _run.resumeRun(structure, model, output, progress, options, given)
     else:
-        if structure is None:
-            raise UserError("Give a STRUCTURE: a PDB, PDBx/mmCIF, extended XYZ or npz file.")
-        if model is None:
-            raise UserError(
-                "Give a --model: a model file (.safetensors), or a name such as ani1x. `openmm-flash diagnose` lists the names."
-            )
+        checkInputs(structure, model)
         finished = _run.startRun(structure, model, output, overwrite, progress, options)
     if not finished:
         context.exit(INTERRUPTED)

@@ -1,0 +1,120 @@
+# OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
+# SPDX-License-Identifier: MIT
+"""openmm-flash run --temperatures: what it writes, that a resumed run is the whole run, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import small_models
+from test_cli_run import readLog, sameRun
+
+pytest.importorskip("click", reason="the command line needs the package click")
+
+LADDER = (300.0, 330.0, 370.0)
+BASE = (
+    "--temperatures",
+    "300,330,370",
+    "--seed",
+    11,
+    "--interval",
+    20,
+    "--checkpoint-interval",
+    50,
+    "--equilibrate",
+    "40fs",
+    "--exchange",
+    15,
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    from click.testing import CliRunner
+
+    from openmmflash.cli._app import app
+
+    small_models.writeBeads(tmp_path / "beads.safetensors")
+    small_models.writeBeadStructure(tmp_path / "chain.npz")
+
+    def call(*arguments, command="run", code=0):
+        places = {"beads": tmp_path / "beads.safetensors", "chain": tmp_path / "chain.npz"}
+        result = CliRunner().invoke(app, [command, *(str(places.get(a, a)) for a in arguments)])
+        assert result.exit_code == code, result.output
+        return result.output
+
+    return call
+
+
+def readExchanges(path):
+    rows = np.loadtxt(path, delimiter=",", skiprows=1, dtype=int, ndmin=2)
+    return rows[:, 0], rows[:, 1:]
+
+
+def test_files(run, tmp_path):
+    """A thermostat for each replica and frame, a row for each sweep, statistics that fit them; energies that add up."""
+    output = run("chain", "-m", "beads", *BASE, "--steps", 300, "--replicas", 6, "-o", tmp_path / "out")
+    assert "3 temperatures from 300 to 370 K, exchanged every 15 steps" in output and "Exchanges: 20 sweeps" in output
+    log = readLog(tmp_path / "out" / "log.csv")
+    steps, rungs = readExchanges(tmp_path / "out" / "exchanges.csv")
+    assert steps.tolist() == list(range(15, 301, 15)) and rungs.shape == (20, 6)
+    for half in (rungs[:, :3], rungs[:, 3:]):  # two ladders side by side
+        assert (np.sort(half, axis=1) == [0, 1, 2]).all()
+    for frame, step in enumerate(log["step"]):
+        # Exchanges at the frame's own step come after it: its structure was made at the temperatures before.
+        before = rungs[steps < step]
+        expected = before[-1] if len(before) else np.tile(np.arange(3), 2)
+        assert [log[f"thermostat_{r}_K"][frame] for r in range(6)] == [LADDER[k] for k in expected]
+    np.testing.assert_allclose(sum(log[f"potential_{r}_kJ_mol"] for r in range(6)), log["potential_kJ_mol"], atol=1e-3)
+    report = json.loads((tmp_path / "out" / "exchange.json").read_text())
+    path = np.concatenate([[np.tile(np.arange(3), 2)], rungs])
+    swaps = [int(((path[:-1] == i) & (path[1:] == i + 1)).sum()) for i in range(2)]
+    assert report["accepted"] == swaps and report["attempted"] == [20, 20] and report["rungs"] == rungs[-1].tolist()
+    assert 0 < sum(swaps) < 40  # some are accepted, some are not
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
+    assert settings["temperatures_K"] == list(LADDER) and settings["temperature_K"] is None and settings["replicas"] == 6
+
+
+def test_resumed_exchange_is_the_whole_run(run, tmp_path):
+    """Stopped at a step that is no frame's and no exchange's, and resumed: the same frames, logs, exchanges and statistics."""
+    run("chain", "-m", "beads", *BASE, "--steps", 260, "-o", tmp_path / "whole")
+    run("chain", "-m", "beads", *BASE, "--steps", 110, "-o", tmp_path / "parts")
+    run("--resume", "-o", tmp_path / "parts", "--steps", 260)
+    sameRun(tmp_path / "whole", tmp_path / "parts")
+    for name in ("exchanges.csv", "exchange.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert "temperatures is [300.0, 340.0] here" in run(
+        "--resume", "-o", tmp_path / "parts", "--temperatures", "300,340", "--steps", 300, code=2
+    )
+    assert "exchange is 20 here and 15 there" in run("--resume", "-o", tmp_path / "parts", "--exchange", 20, "--steps", 300, code=2)
+
+
+def test_without_exchange(run, tmp_path):
+    """--exchange 0: each replica keeps its temperature, which the motion shows."""
+    options = ("--temperatures", "100:900:3", "--exchange", 0, "--friction", 20, "--timestep", 10, "--steps", 3000, "--interval", 30)
+    run("chain", "-m", "beads", *options, "--replicas", 12, "--seed", 2, "-o", tmp_path / "out", "--format", "xtc")
+    log = readLog(tmp_path / "out" / "log.csv")
+    for rung, temperature in enumerate((100, 300, 900)):
+        mine = [f"{r}_K" for r in range(rung, 12, 3)]
+        assert all((log[f"thermostat_{name}"] == temperature).all() for name in mine)
+        assert np.mean([log[f"temperature_{name}"] for name in mine]) == pytest.approx(temperature, rel=0.06)
+    assert not (tmp_path / "out" / "exchanges.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--temperatures", "300"), "two or more temperatures"),
+        (("--temperatures", "300,300"), "each higher than the one before"),
+        (("--temperatures", "450:300:8"), "the first the lowest"),
+        (("--temperatures", "300:450:1"), "two or more"),
+        (("--temperatures", "300,abc"), "'abc' is not a number"),
+        (("--temperatures", "0,300"), "larger than 0 K"),
+        (("--temperatures", "300,400", "--temperature", "300"), "Give one of them"),
+        (("--temperatures", "300,400", "--replicas", 3), "--replicas 3 does not divide among 2 --temperatures"),
+        (("--exchange", 10), "--exchange 10 is about --temperatures"),
+    ],
+)
+def test_wrong_options(run, tmp_path, arguments, message):
+    assert message in run("chain", "-m", "beads", *arguments, "-o", tmp_path / "out", code=2)
+    assert not (tmp_path / "out").exists()
