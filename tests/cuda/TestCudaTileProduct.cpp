@@ -6,6 +6,7 @@
 // the matrices, and a sum that is as inexact as tensor cores' sums are.
 #include "Assertions.h"
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
@@ -236,6 +237,7 @@ Product multiply(const std::vector<float>& a, const std::vector<double>& weights
     const int stride = 16 * steps + 8;
     const std::vector<float> memory = spread(a, rows, 16 * steps, stride);
     Product product(a, weights, rows, 8, start);
+    std::atomic<bool> touched = false; // what is no row
     warp.run([&](int lane) {
         float acc[4] = {start, start, start, start};
         (split ? splitWeights::tileProduct : halfWeights::tileProduct)(acc, memory.data(), stride, rows, packed.data(), steps, lane);
@@ -243,10 +245,11 @@ Product multiply(const std::vector<float>& a, const std::vector<double>& weights
             const int row = lane / 4 + 8 * (i / 2);
             if (row < rows)
                 product.found[row * 8 + lane % 4 * 2 + i % 2] = acc[i];
-            else
-                CHECK_EQUAL(start, acc[i]);
+            else if (acc[i] != start)
+                touched = true;
         }
     });
+    CHECK(!touched);
     return product;
 }
 
@@ -281,6 +284,7 @@ Product multiplyTiles(Way way, const std::vector<float>& a, const std::vector<do
     auto* add = split ? splitWeights::addTileProducts : halfWeights::addTileProducts;
     auto* addStored = split ? splitWeights::addStoredTileProducts : halfWeights::addStoredTileProducts;
     Product product(a, weights, rows, columns);
+    std::atomic<bool> touched = false; // what is no row or no tile
     warp.run([&](int lane) {
         for (int row = 0; row < rows; row += 16)
             for (int step = 0; step < steps; step++)
@@ -303,10 +307,11 @@ Product multiplyTiles(Way way, const std::vector<float>& a, const std::vector<do
             const int tile = i / 4 % PRODUCT_TILES, row = i / (4 * PRODUCT_TILES) * 16 + lane / 4 + 8 * (i % 4 / 2);
             if (row < rows && tile < numTiles)
                 product.found[row * columns + 8 * tile + lane % 4 * 2 + i % 2] = sums[i];
-            else
-                CHECK_EQUAL(0.0f, sums[i]);
+            else if (sums[i] != 0)
+                touched = true;
         }
     });
+    CHECK(!touched);
     return product;
 }
 
