@@ -1,17 +1,31 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
-"""A pytest plugin (-p cuda_platforms): the tests that run on every platform run on CUDA in place of OpenCL, with OpenCL's tolerances."""
+"""A pytest plugin (-p cuda_platforms): what runs on OpenCL runs on CUDA in its place, with its tolerances; what concerns no device does not."""
 
 import dataclasses
 import os
 
+import pytest
+
 import platforms
+
+PLATFORM = os.environ.get("GPU_PLATFORM", "CUDA")
 
 
 def onCuda(platform):
-    return dataclasses.replace(platform, name=os.environ.get("GPU_PLATFORM", "CUDA")) if platform.name == "OpenCL" else platform
+    return dataclasses.replace(platform, name=PLATFORM) if platform.name == "OpenCL" else platform
 
 
-# The lists that the decorators hold.
-for chosen in (platforms.PLATFORMS, platforms.PRECISIONS):
-    chosen[:] = [onCuda(platform) for platform in chosen if platform.name != "CPU"]
+def change(rows):
+    """The very list, which decorators and tests hold."""
+    rows[:] = [onCuda(platform) for platform in rows if platform.name != "CPU"]
+
+
+for name, value in list(vars(platforms).items()):
+    if isinstance(value, platforms.TestedPlatform):
+        setattr(platforms, name, onCuda(value))
+    elif isinstance(value, list) and value and isinstance(value[0], platforms.TestedPlatform):
+        change(value)
+    elif isinstance(value, pytest.MarkDecorator) and value.args[0] == "platform":
+        change(value.args[1])
+platforms.onHosts.args[1].clear()

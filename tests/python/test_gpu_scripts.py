@@ -4,6 +4,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,19 @@ def testTraceOfKernels():
         {"ph": "f", "cat": "kernel", "name": "ac2g"},
     ]
     assert summarize({"traceEvents": events}, 2) == {"schnetForward": [1.0, 40.0], "Memset (Device)": [0.5, 1.0]}
+
+
+def testCudaTakesOpenCLsPlace():
+    """In the lists, in the decorators and in the names that tests import: on a GPU nothing may run on PoCL in its stead."""
+    code = "import platforms, cuda_platforms; from platforms import *\n"
+    code += "print(OPENCL_SINGLE, OPENCL_DOUBLE, [str(p) for p in PRECISIONS], eachPlatform.args[1] is PLATFORMS)\n"
+    code += "print([str(p) for p in inLongRuns.args[1]], onHosts.args[1], REFERENCE)"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/tests/python:{ROOT}/tests/gpu", "GPU_PLATFORM": "CUDA"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines() == [
+        "CUDA-single CUDA-double ['Reference', 'CUDA-single', 'CUDA-mixed', 'CUDA-double'] True",
+        "['Reference', 'CUDA-single'] [] Reference",
+    ]
 
 
 class TestSteps:
