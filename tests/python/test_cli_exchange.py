@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import small_models
-from test_cli_run import readLog, sameRun
+from test_cli_run import readDcd, readLog, readXtc, sameRun
 
 pytest.importorskip("click", reason="the command line needs the package click")
 
@@ -118,3 +118,45 @@ def test_without_exchange(run, tmp_path):
 def test_wrong_options(run, tmp_path, arguments, message):
     assert message in run("chain", "-m", "beads", *arguments, "-o", tmp_path / "out", code=2)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["dcd", "xtc"])
+def test_split(run, tmp_path, form):
+    """A file for each replica, or each temperature of each ladder: the frames that the log tells, topology and rows beside them."""
+    import openmm.app
+
+    pytest.importorskip("mdtraj", reason="split needs mdtraj")
+    read = readDcd if form == "dcd" else lambda path: readXtc(path)[0]
+    run("chain", "-m", "beads", *BASE, "--steps", 200, "--replicas", 6, "--format", form, "-o", tmp_path / "out")
+    whole, log = read(tmp_path / "out" / f"trajectory.{form}").reshape(10, 6, 6, 3), readLog(tmp_path / "out" / "log.csv")
+    tolerance = 1e-6 if form == "dcd" else 2e-3  # XTC rounds
+    assert "6 trajectories of 10 frames" in run(tmp_path / "out", command="split")
+    for r in range(6):
+        np.testing.assert_allclose(read(tmp_path / "out" / "by_replica" / f"replica_{r:03d}.{form}"), whole[:, r], atol=tolerance)
+        rows = readLog(tmp_path / "out" / "by_replica" / f"replica_{r:03d}.csv")
+        np.testing.assert_array_equal(rows["potential_kJ_mol"], log[f"potential_{r}_kJ_mol"])
+    run(tmp_path / "out", "--by", "temperature", "-o", tmp_path / "t", command="split")
+    used = np.zeros((10, 6), dtype=int)
+    for ladder in range(2):
+        for temperature in LADDER:
+            name = f"temperature_{temperature:g}K_ladder_{ladder:02d}"
+            rows, frames = readLog(tmp_path / "t" / f"{name}.csv"), read(tmp_path / "t" / f"{name}.{form}")
+            assert (rows["thermostat_K"] == temperature).all() and (rows["replica"] // 3 == ladder).all()
+            np.testing.assert_array_equal(rows["step"], log["step"])
+            for f, r in enumerate(rows["replica"].astype(int)):
+                assert log[f"thermostat_{r}_K"][f] == temperature
+                np.testing.assert_allclose(frames[f], whole[f, r], atol=tolerance)
+                used[f, r] += 1
+    assert (used == 1).all()
+    topology = openmm.app.PDBFile(str(tmp_path / "t" / "topology.pdb")).topology
+    assert (topology.getNumAtoms(), topology.getNumBonds()) == (6, 5)
+    assert "is not empty" in run(tmp_path / "out", command="split", code=2)
+    run(tmp_path / "out", "--overwrite", command="split")
+
+
+def test_nothing_to_split(run, tmp_path):
+    run("chain", "-m", "beads", "--steps", 4, "-o", tmp_path / "one", "--no-minimize")
+    run("chain", "-m", "beads", "--steps", 4, "--replicas", 2, "-o", tmp_path / "two", "--no-minimize")
+    assert "nothing to split" in run(tmp_path / "one", command="split", code=2)
+    assert "Use --by replica" in run(tmp_path / "two", "--by", "temperature", command="split", code=2)
+    assert "not the folder of a run" in run(tmp_path, command="split", code=2)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The command openmm-flash; one file per command. Nothing heavy is imported before a command needs it."""
 
-COMMANDS = ("run", "ensemble", "energy", "convert", "coarsegrain", "info", "check", "bench", "compare", "diagnose")
+COMMANDS = ("run", "ensemble", "split", "energy", "convert", "coarsegrain", "info", "check", "bench", "compare", "diagnose")
 
 
 def main(args=None, prog_name="openmm-flash"):
