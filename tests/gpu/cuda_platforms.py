@@ -1,6 +1,6 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
-"""A pytest plugin (-p cuda_platforms): what runs on OpenCL runs on CUDA in its place, with its tolerances; what concerns no device does not."""
+"""A pytest plugin (-p cuda_platforms): what runs on OpenCL runs on CUDA instead, with its tolerances; what needs no device is left out."""
 
 import dataclasses
 import os
