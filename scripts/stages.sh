@@ -271,7 +271,7 @@ stage_example() {
     check "build the C++ example" cmake --build build/example
     check "run the C++ example" build/example/single_point build/ani1x.safetensors
     check "examples/single_point.py" "$WHEEL_ENV/bin/python" examples/single_point.py
-    for example in peptide ligand_in_water alchemical_switch metadynamics; do
+    for example in peptide ligand_in_water alchemical_switch metadynamics cg_folding; do
         check "examples/$example.py, shortened" env -C build "$WHEEL_ENV/bin/python" "$ROOT/examples/$example.py" --short
     done
     check "examples/replicas.py" "$WHEEL_ENV/bin/python" examples/replicas.py
