@@ -19,7 +19,7 @@ pytest.importorskip("jinja2", reason="compare needs the package jinja2")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # Three residues are too few for contacts; four have a pseudo-dihedral and, from end to end, a distance.
-SHORT = ("--platform", "CPU", "--threads", "1", "--alanines", "4", "--time-budget", "0.3s", "--frames", "6", "--implicit", "obc2")
+SHORT = ("--platform", "CPU", "--threads", "2", "--alanines", "4", "--time-budget", "0.3s", "--frames", "6", "--implicit", "obc2")
 
 
 def invoke(*arguments, code=0):
@@ -84,7 +84,11 @@ def testReport(comparison):
         assert rates["trajectories"] == replicas and result["timestep_fs"] == timestep and rates["wall_s"] >= 0.3
         # A day has 86,400 s, and 1e6 fs are a nanosecond.
         perDay = result["steps"] / result["wall_s"] * 86400 * timestep / 1e6
-        assert rates["aggregate_ns_per_day"] == pytest.approx(replicas * perDay, rel=1e-4)
+        # Ours in production, AMBER also one on each thread, if that is more.
+        assert ("crowd" in result) == (name != "flash")
+        crowd = result["crowd"]["steps_per_s"] * 86400 * timestep / 1e6 if "crowd" in result else 0
+        assert rates["aggregate_ns_per_day"] == pytest.approx(max(replicas * perDay, crowd), rel=1e-4)
+        assert rates["at_once"] == 2 or crowd < perDay
         assert rates["simulated_ns"] == pytest.approx(replicas * result["steps"] * timestep * 1e-6, rel=1e-4)
         assert rates["single_ns_per_day"] == pytest.approx(result["single_steps_per_s"] * 86400 * timestep / 1e6, rel=1e-4)
         assert len(result["trajectories"]) == replicas and all((comparison / path).is_file() for path in result["trajectories"])
@@ -110,7 +114,7 @@ def testPageIsWhole(comparison):
     assert "MARTINI was not run." in page.text and "apt-get install gromacs" in page.text
     assert "A nanosecond of beads is not a nanosecond of atoms." in page.text
     cells = [row[0].split()[0] for row in page.rows if row and row[0].split()]
-    assert "OpenMM-Flash" in cells and "AMBER," in cells
+    assert "OpenMM-Flash" in cells and "AMBER" in cells
 
 
 def testPageInABrowser(comparison, tmp_path):

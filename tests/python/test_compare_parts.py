@@ -259,12 +259,13 @@ def testMartiniWithGromacs(platform, shared, tmp_path):
     mdtraj = pytest.importorskip("mdtraj", reason="compare needs the package mdtraj")
     pytest.importorskip("pdbfixer", reason="needs the package pdbfixer, which adds missing atoms")
     protein = prepare(str(shared / CHIGNOLIN), str(tmp_path / "p.pdb"), platform)
-    settings = Settings("none", "CPU", threads=1, budget=1.0, frames=20, martiniFiles=tuple(str(shared / path) for path in FILES))
+    settings = Settings("none", "CPU", threads=2, budget=1.0, frames=20, martiniFiles=tuple(str(shared / path) for path in FILES))
     result = martini.run(protein, settings, str(tmp_path), str(tmp_path / "log.txt"))
     top = dict(line.split() for line in (tmp_path / "system.top").read_text().split("[ molecules ]")[1].strip().splitlines())
     counts = {name: int(count) for name, count in top.items()}
     # Asp and Glu carry -1 each, the termini cancel; a tenth of the water is antifreeze.
     assert counts["NA+"] - counts["CL-"] == 2 and counts["WF"] == pytest.approx(0.1 * (counts["W"] + counts["WF"]), rel=0.1)
+    assert result["crowd"]["trajectories"] == 2 and result["crowd"]["steps_per_s"] > 0
     assert result["steps"] > 0 and result["timestep_fs"] == 20 and result["bead"] == "BB"
     trajectory = mdtraj.load(result["trajectories"][0], top=result["topology"])
     backbone = trajectory.atom_slice(trajectory.topology.select("name BB"))

@@ -8,7 +8,7 @@ from ..plots import BLUE, GREEN, GREY, ORANGE
 from .settings import EXPLICIT, FLASH, IMPLICIT, MARTINI, VACUUM
 
 COLORS = {FLASH: BLUE, VACUUM: GREY, IMPLICIT: ORANGE, EXPLICIT: "#CC79A7", MARTINI: GREEN}
-SHORT = {FLASH: "OpenMM-Flash", VACUUM: "AMBER, vacuum", IMPLICIT: "AMBER, implicit", EXPLICIT: "AMBER, TIP3P", MARTINI: "MARTINI"}
+SHORT = {FLASH: "OpenMM-Flash", VACUUM: "AMBER vacuum", IMPLICIT: "AMBER implicit", EXPLICIT: "AMBER TIP3P", MARTINI: "MARTINI"}
 DPI, WIDTH = 110, 9.6
 MAP_BINS, FEWEST_PANELS = 48, 3  # panels of maps are never larger than a third of the width
 
@@ -36,22 +36,24 @@ def speeds(outcomes, rates, path):
     for place, outcome in zip(places, outcomes):
         rate, color = rates[outcome.name], COLORS[outcome.name]
         left.barh(place, rate["steps_per_s"], color=color, height=0.6)
-        left.annotate(
-            f"{rate['steps_per_s']:,.3g}", (rate["steps_per_s"], place), (3, 0), textcoords="offset points", va="center", fontsize=8
-        )
+        _label(left, rate["steps_per_s"], place)
         many = rate["aggregate_ns_per_day"] > 1.001 * rate["single_ns_per_day"]
         right.barh(place, rate["aggregate_ns_per_day"], color=color, height=0.6, alpha=0.4 if many else 1)
         if many:
             right.barh(place, rate["single_ns_per_day"], color=color, height=0.6)
-        text = f"{rate['aggregate_ns_per_day']:,.3g}"
-        right.annotate(text, (rate["aggregate_ns_per_day"], place), (3, 0), textcoords="offset points", va="center", fontsize=8)
-    for axes, label in ((left, "steps per second"), (right, "ns/day; pale: all trajectories together")):
+        _label(right, rate["aggregate_ns_per_day"], place)
+    for axes, label in ((left, "steps per second"), (right, "ns/day of one trajectory; pale: in aggregate")):
         _logarithmic(axes)
         axes.set_xlabel(label, fontsize=9)
         _tidy(axes)
     left.set_yticks(places, [SHORT[outcome.name] for outcome in outcomes], fontsize=9)
     right.set_yticks(places, [""] * len(places))
     _save(figure, path)
+
+
+def _label(axes, value, place):
+    """The bar's length at its end, with three digits."""
+    axes.annotate(f"{float(f'{value:.3g}'):,g}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _logarithmic(axes):

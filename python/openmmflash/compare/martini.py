@@ -12,12 +12,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from . import CompareError
 from .protein import CAPS
-from .settings import EQUILIBRATION, LIMIT
+from .settings import EQUILIBRATION, LIMIT, SINGLE
 
 TIMESTEP = 20.0  # fs
 WATER_SPACING = 0.494  # nm: 8.3 beads of four waters in a nm^3
@@ -156,9 +157,9 @@ def coarseGrain(protein, interactions, folder, log, elastic=False):
         return file.read().split("[ molecules ]")[1].split("\n")[1:]
 
 
-def _run(command, folder, log, name, seconds=None, threads=1, answer=""):
+def _run(command, folder, log, name, seconds=None, answer=""):
     """Run a program with its output in the log; `answer` is typed into it."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "GMX_MAXBACKUP": "-1"}
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {"GMX_MAXBACKUP": "-1"}
     with open(log, "ab") as file:
         file.write(f"\n$ {' '.join(command)}\n".encode())
         file.flush()
@@ -178,7 +179,7 @@ class _Gromacs:
 
     def __call__(self, *arguments, seconds=None, answer=""):
         command = [self.settings.gmx, *map(str, arguments)]
-        _run(command, self.folder, self.log, f"gmx {arguments[0]}", seconds, self.settings.threads, answer)
+        _run(command, self.folder, self.log, f"gmx {arguments[0]}", seconds, answer)
 
     def simulate(self, name, start, text, hours=None, previous=None):
         """grompp and mdrun, from the checkpoint of the run `previous` if there is one. `hours` ends a run by the clock.
@@ -220,7 +221,25 @@ def run(protein, settings, folder, log):
     load = os.getloadavg()[0]
     # mdrun -maxh leaves a checkpoint, and no structure.
     cpu = gromacs.simulate("produce", "settle.gro", text, settings.budget / 3600, previous="equilibrate")
-    return _result(gromacs, interactions, settings, counts, interval, [load, os.getloadavg()[0]], cpu)
+    result = _result(gromacs, interactions, settings, counts, interval, [load, os.getloadavg()[0]], cpu)
+    if settings.platform == "CPU" and settings.threads > 1:
+        result["crowd"] = _crowd(gromacs, settings)
+    return result
+
+
+def _crowd(gromacs, settings):
+    """What as many trajectories reach as there are threads, one thread each, all at once: {trajectories, steps_per_s of all}."""
+    hours = f"{SINGLE * settings.budget / 3600:.8f}"
+
+    def one(k):
+        options = ("-ntmpi", 1, "-ntomp", 1, "-pin", "off", "-maxh", hours)
+        log = os.path.join(gromacs.folder, f"crowd_{k}.txt")
+        _Gromacs(settings, gromacs.folder, log)("mdrun", "-s", "produce.tpr", "-deffnm", f"crowd_{k}", *options)
+        found = _mdLog(os.path.join(gromacs.folder, f"crowd_{k}.log"))
+        return found["steps"] / found["wall_s"]
+
+    with ThreadPoolExecutor(settings.threads) as pool:
+        return {"trajectories": settings.threads, "steps_per_s": sum(pool.map(one, range(settings.threads)))}
 
 
 def _solvate(gromacs, interactions, molecules, folder, seed):
@@ -332,14 +351,14 @@ def _result(gromacs, interactions, settings, counts, interval, load, cpu):
     salt = f"{ions} ions ({SALT:g} mol/l NaCl, neutral)" if ions else f"no ions (none in the files given; charge {counts['charge']:+d} e)"
     title = interactions.entry["title"]
     return {
-        "title": f"{title}, GROMACS {found['version']}",
+        "title": f"{title}, GROMACS",
         "details": {
             "force field": f"{title} (martinize2{', elastic network' if settings.elastic else ', no elastic network'})",
             "solvent": f"{water} water beads of four waters{antifreeze}, {salt}, {2 * DISTANCE:g} nm from copy to copy, 1 bar",
             "particles": f"{counts['beads'] + water + ions} beads, {counts['beads']} of the protein",
             "constraints": "those of the topology (rings, short bonds)",
             "integrator": f"leap-frog, {TIMESTEP:g} fs, v-rescale 1 ps",
-            "compiled for": f"{found['simd']} (GROMACS' own choice of instructions when it was built)",
+            "program": f"GROMACS {found['version']}, compiled for {found['simd']}",
         },
         "timestep_fs": TIMESTEP,
         "replicas": 1,

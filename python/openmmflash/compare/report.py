@@ -16,18 +16,27 @@ from .settings import EXPLICIT, FLASH, MARTINI, SINGLE
 
 DAY = 86400e-6  # ns/day of one step of 1 fs per second
 DISTURBED = 0.85  # of the threads' time that an engine got: with less, others used the machine
-DETAILS = ("force field", "solvent", "particles", "integrator", "constraints", "compiled for")
+DETAILS = ("force field", "solvent", "particles", "integrator", "constraints", "program")
 PACKAGES = ("openmm-flash", "openmm", "mdtraj", "deeptime", "vermouth", "pdbfixer", "numpy")
 
 
 def rates(result):
-    """Speeds of a result: steps_per_s, single and aggregate ns_per_day, simulated ns of one and of all trajectories, use of the threads."""
+    """Speeds of a result.
+
+    steps_per_s in production; ns_per_day of a single trajectory, and in aggregate of as many at_once: those of production, or one on each
+    thread if that is more; simulated_ns of one and of all trajectories; threads_used, the processor time of a second.
+    """
     perSecond, timestep = result["steps"] / result["wall_s"], result["timestep_fs"]
     one = result["steps"] * timestep * 1e-6
+    aggregate, atOnce = perSecond * timestep * result["replicas"] * DAY, result["replicas"]
+    crowd = result.get("crowd")
+    if crowd and crowd["steps_per_s"] * timestep * DAY > aggregate:
+        aggregate, atOnce = crowd["steps_per_s"] * timestep * DAY, crowd["trajectories"]
     return {
         "steps_per_s": perSecond,
         "single_ns_per_day": result["single_steps_per_s"] * timestep * DAY,
-        "aggregate_ns_per_day": perSecond * timestep * result["replicas"] * DAY,
+        "aggregate_ns_per_day": aggregate,
+        "at_once": atOnce,
         "trajectories": result["replicas"],
         "simulated_ns_each": one,
         "simulated_ns": one * result["replicas"],
@@ -75,7 +84,7 @@ def write(folder, protein, settings, outcomes, machine, elapsed):
     document = plain(document)
     _writeText(os.path.join(folder, "report.json"), json.dumps(document, indent=1, allow_nan=False) + "\n")
     path = os.path.join(folder, "report.html")
-    _writeText(path, _page(document, protein, settings, outcomes, speed, drawn))
+    _writeText(path, _page(document, protein, settings, outcomes, speed, drawn, machine))
     return path
 
 
@@ -137,7 +146,7 @@ def _draw(folder, done, speed, coordinate, centers, energies):
     return drawn
 
 
-def _page(document, protein, settings, outcomes, speed, drawn):
+def _page(document, protein, settings, outcomes, speed, drawn, machine):
     import jinja2
 
     environment = jinja2.Environment(
@@ -170,7 +179,7 @@ def _page(document, protein, settings, outcomes, speed, drawn):
         images=images,
         coordinate=document.get("free_energy"),
         details=[row for row in DETAILS if any(row in outcome.result["details"] for outcome in done)],
-        disturbed=[figures.SHORT[o.name] for o in done if _isDisturbed(o, settings)],
+        disturbed=[figures.SHORT[o.name] for o in done if _isDisturbed(o, settings, machine)],
         native=native,
         names={"flash": FLASH, "explicit": EXPLICIT, "martini": MARTINI},
         beads=any(o.name == FLASH and "beads" in o.result["details"]["particles"] for o in done),
@@ -178,10 +187,11 @@ def _page(document, protein, settings, outcomes, speed, drawn):
     )
 
 
-def _isDisturbed(outcome, settings):
-    """Whether others used the processor: an engine that computes on it keeps all of its threads busy."""
+def _isDisturbed(outcome, settings, machine):
+    """Whether others took the processor's time: the engine got less than its threads', while more wanted to run than there are cores."""
     processor = outcome.name == MARTINI or settings.platform == "CPU"
-    return processor and outcome.result["cpu_s"] / outcome.result["wall_s"] < DISTURBED * settings.threads
+    crowded = max(outcome.result["load_average"]) > machine["cores"] + 0.5
+    return processor and crowded and outcome.result["cpu_s"] / outcome.result["wall_s"] < DISTURBED * settings.threads
 
 
 def number(value, digits=3):

@@ -90,7 +90,7 @@ def whyMissing(name, settings):
 
 def _line(outcome):
     rates = report.rates(outcome.result)
-    many = f", {rates['aggregate_ns_per_day']:.4g} in {rates['trajectories']} trajectories" if rates["trajectories"] > 1 else ""
+    many = f", {rates['aggregate_ns_per_day']:.4g} with {rates['at_once']} trajectories at once" if rates["at_once"] > 1 else ""
     return f"{rates['steps_per_s']:.4g} steps/s, {rates['single_ns_per_day']:.4g} ns/day{many}"
 
 

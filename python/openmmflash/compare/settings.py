@@ -7,7 +7,7 @@ import dataclasses
 FLASH, VACUUM, IMPLICIT, EXPLICIT, MARTINI = "flash", "amber-vacuum", "amber-implicit", "amber-explicit", "martini"
 ENGINES = (FLASH, VACUUM, IMPLICIT, EXPLICIT, MARTINI)
 EQUILIBRATION = 0.1  # of the time budget, before it
-SINGLE = 0.05  # of the time budget, after it: the speed of one trajectory where several ran together
+SINGLE = 0.05  # of the time budget, after it: the speed of one trajectory where several ran together, and of several where one ran
 LIMIT = 900  # seconds beyond three budgets after which an engine is ended
 
 
@@ -60,7 +60,8 @@ class Outcome:
         The end of its log, of a failed engine.
     result : dict
         Of a finished one: title, details, steps, wall_s, cpu_s, timestep_fs, trajectories (paths), topology and reference (paths), bead
-        (the name of the particle that stands for a residue), single_steps_per_s.
+        (the name of the particle that stands for a residue), single_steps_per_s, and crowd: trajectories and steps_per_s (their sum) of
+        as many one-thread runs at once as there are threads, where that was measured.
     measures : analysis.Measures or None
     """
 

@@ -7,11 +7,12 @@ import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from . import CompareError
-from .settings import EQUILIBRATION, SINGLE, Settings
+from .settings import EQUILIBRATION, FLASH, SINGLE, Settings
 from .systems import build
 
 MINIMIZATION = 200  # iterations
@@ -48,7 +49,11 @@ def run(job):
     produced = dynamics.produce(settings.budget, interval, trajectories)
     result = {
         "title": setup.title,
-        "details": setup.details | {"integrator": f"LangevinMiddle, {setup.timestep:g} fs, {settings.friction:g}/ps"},
+        "details": setup.details
+        | {
+            "integrator": f"LangevinMiddle, {setup.timestep:g} fs, {settings.friction:g}/ps",
+            "program": f"OpenMM {mm.version.version}, {settings.platform}",
+        },
         "timestep_fs": setup.timestep,
         "replicas": setup.replicas,
         "interval": interval,
@@ -61,7 +66,11 @@ def run(job):
         "mean_temperature_K": float(np.mean(dynamics.temperatures)),
         **produced,
     }
-    single = perSingle = None
+    perSingle = None
+    if settings.platform == "CPU" and settings.threads > 1 and job["engine"] != FLASH:
+        state = context.getState(positions=True)
+        del context, dynamics
+        result["crowd"] = _crowd(setup, settings, platform, state)
     if setup.single is not None:
         single = _context(setup.single, setup, settings, platform)
         single.setPositions(context.getState(positions=True).getPositions(asNumpy=True)[:each])
@@ -79,6 +88,23 @@ def _context(system, setup, settings, platform):
     integrator = mm.LangevinMiddleIntegrator(settings.temperature, settings.friction, setup.timestep * 1e-3)
     integrator.setRandomNumberSeed(settings.seed)
     return mm.Context(system, integrator, platform, settings.properties)
+
+
+def _crowd(setup, settings, platform, state):
+    """What as many trajectories reach as there are threads, one thread each, all at once: {trajectories, steps_per_s of all}."""
+    alone = dataclasses.replace(settings, properties=settings.properties | {"Threads": "1"})
+    contexts = [_context(setup.system, setup, alone, platform) for _ in range(settings.threads)]
+    runs = []
+    for k, context in enumerate(contexts):
+        context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+        context.setPositions(state.getPositions())
+        context.setVelocitiesToTemperature(settings.temperature, settings.seed + k)
+        runs.append(_Dynamics(context, setup, settings))
+    for seconds in (0.2 * SINGLE * settings.budget, SINGLE * settings.budget):  # the first to warm up
+        # OpenMM lets other Python threads run while it integrates.
+        with ThreadPoolExecutor(len(runs)) as pool:
+            perStep = list(pool.map(_Dynamics.spend, runs, [seconds] * len(runs)))
+    return {"trajectories": len(runs), "steps_per_s": sum(1 / seconds for seconds in perStep)}
 
 
 class _Dynamics:
