@@ -217,6 +217,14 @@ def testWrongFolders(beads, tmp_path):
         runEnsemble(make(beads, tmp_path / "g").folder, scheduler="nowhere")
 
 
+def testWithoutDask(beads, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r'pip install "openmm-flash\[ensemble\]"'):
+        runEnsemble(make(beads, tmp_path / "e").folder)
+
+
 def testCommand(beads, cluster, tmp_path):
     """openmm-flash ensemble: made, complete, lengthened, started anew; on the workers of a scheduler."""
     from click.testing import CliRunner
