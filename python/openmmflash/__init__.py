@@ -27,6 +27,7 @@ _LAZY = {
     "convert": "convert",
     "createMixedSystem": "mixed",
     "createSystem": "system",
+    "ensemble": "ensemble",
     "findModel": "models",
     "loadModel": "models",
     "readStructure": "structurefile",
