@@ -39,7 +39,10 @@ def run(tmp_path):
 
     def call(*arguments, command="run", code=0):
         places = {"beads": tmp_path / "beads.safetensors", "chain": tmp_path / "chain.npz"}
-        result = CliRunner().invoke(app, [command, *(str(places.get(a, a)) for a in arguments)])
+        arguments = [str(places.get(a, a)) for a in arguments]
+        if command == "run" and "--resume" not in arguments:
+            arguments += ["--platform", "CPU"]
+        result = CliRunner().invoke(app, [command, *arguments])
         assert result.exit_code == code, result.output
         return result.output
 
