@@ -105,7 +105,7 @@ def scaledCustomNonbonded(force, atoms, periodic, parameter):
             f"{force.getName()} is a CustomNonbondedForce with computed values, which cannot be scaled for some atoms. "
             "Use interpolate=False."
         )
-    energy, *definitions = force.getEnergyFunction().split(";", 1)
+    energy, *definitions = filter(str.strip, force.getEnergyFunction().split(";"))
     distance, table = [], force.getNumTabulatedFunctions() > 0
     if force.getNonbondedMethod() != mm.CustomNonbondedForce.NoCutoff:
         rc = force.getCutoffDistance().value_in_unit(unit.nanometer)
@@ -144,7 +144,7 @@ def scaledCustomNonbonded(force, atoms, periodic, parameter):
 
 def _named(scaled, force, parameter):
     """Put the factor into a custom force, and what is common to a force and the one that stands for it."""
-    energy, *definitions = scaled.getEnergyFunction().split(";", 1)
+    energy, *definitions = filter(str.strip, scaled.getEnergyFunction().split(";"))
     scaled.setEnergyFunction(";".join([f"(1 - {parameter})*({energy})", *definitions]))
     scaled.addGlobalParameter(parameter, 1.0)
     scaled.addEnergyParameterDerivative(parameter)

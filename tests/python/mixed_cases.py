@@ -12,7 +12,7 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from openmmflash import models
+from openmmflash import FlashForce, models
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 AMBER = ("amber14-all.xml", "amber14/tip3p.xml")
@@ -39,6 +39,12 @@ def subset(modeller, atoms):
 
 def classical(topology, files=AMBER, **arguments):
     return app.ForceField(*files).createSystem(topology, **{"rigidWater": False, "nonbondedCutoff": 0.8, **arguments})
+
+
+def flashForce(system):
+    (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
+    force.owner = system  # as long as we look at the force, its System must live
+    return force
 
 
 class Evaluation:

@@ -3,15 +3,13 @@
 """Models as XML files of openmm.app.ForceField: found, read, applied to any topology, and what is refused."""
 
 import io
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import openmm
 import pytest
+from mixed_cases import EXAMPLES, needs, python, solvatedPeptide
 from openmm import app, unit
 from protein_beads import beadTopology, proteinModel
 from small_models import writeAni
@@ -19,20 +17,12 @@ from small_models import writeAni
 import openmmflash
 from openmmflash import models
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PEPTIDE = app.PDBFile(str(EXAMPLES / "alanine-dipeptide.pdb"))
 NAMED = {"ani1x": "H C N O", "ani1ccx": "H C N O", "ani2x": "H C N O F S Cl"}
 WITH_LENGTHS = """<ForceField><Include file="openmmflash/register.xml"/><FlashModel file="{file}">
   <BondToHydrogen element="C" length="0.111"/><BondToHydrogen element="C" neighbors="3" length="0.112"/>
   <BondToHydrogen element="N" length="0.113"/><BondToHydrogen element="O" length="0.097"/>
   <Water OH="0.098" HH="0.155"/></FlashModel></ForceField>"""
-
-
-def needs(name):
-    try:
-        models.findSource(name)
-    except models.ModelNotFoundError as error:
-        pytest.skip(f"needs the weights of {name}: {str(error).splitlines()[0]}")
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +47,13 @@ def lengths(folder):
 
 @pytest.fixture(scope="module")
 def solvated():
-    """The peptide in a small box of water, with positions."""
-    modeller = app.Modeller(PEPTIDE.topology, PEPTIDE.positions)
-    modeller.addSolvent(app.ForceField("amber14-all.xml", "amber14/tip3p.xml"), boxSize=openmm.Vec3(1.9, 1.9, 1.9) * unit.nanometer)
-    assert modeller.topology.getNumResidues() > 50
-    return modeller
+    return solvatedPeptide()
 
 
 def energy(system, positions):
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
     context.setPositions(positions)
     return context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-
-
-def python(code, **environment):
-    """Run code in a process of its own, which imports nothing of ours by itself."""
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, cwd="/", timeout=120
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def molecule(atoms, bonds, box=None, name="LIG"):

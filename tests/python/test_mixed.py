@@ -7,13 +7,13 @@ import copy
 import numpy as np
 import openmm
 import pytest
-from mixed_cases import Evaluation, classical, peptideAtoms, python, solvatedPeptide, subset
+from mixed_cases import Evaluation, classical, flashForce, peptideAtoms, python, solvatedPeptide, subset
 from openmm import app, unit
 from protein_beads import proteinModel
 from small_models import writeAni
 
 import openmmflash
-from openmmflash import FlashForce, createMixedSystem
+from openmmflash import createMixedSystem
 from openmmflash._scaledforces import scaledForces
 
 LAMBDA = "lambda_interpolate"
@@ -46,12 +46,6 @@ def chosen(solvated):
     waters = [residue for residue in solvated.topology.residues() if residue.name == "HOH"]
     atoms = peptideAtoms(solvated.topology) + [atom.index for water in (waters[3], waters[40]) for atom in water.atoms()]
     return np.random.default_rng(2).permutation(atoms).tolist()
-
-
-def flashForce(system):
-    (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
-    force.owner = system
-    return force
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -156,7 +150,7 @@ def testCustomNonbonded(solvated, path, kind, platform):
     system = classical(topology, nonbondedMethod=app.CutoffPeriodic)
     (nonbonded,) = [force for force in system.getForces() if isinstance(force, openmm.NonbondedForce)]
     function = "table(q1, q2)" if kind == "table" else "(q1 + q2)"
-    force = openmm.CustomNonbondedForce(f"strength*{function}*exp(-5*r)/x; strength = 1000*s; x = 2")
+    force = openmm.CustomNonbondedForce(f"strength*{function}*exp(-5*r)/x; strength = 1000*s; x = 2;")
     force.addGlobalParameter("s", 1.0)
     force.addPerParticleParameter("q")
     if kind == "table":

@@ -5,14 +5,13 @@
 import numpy as np
 import openmm
 import pytest
-from mixed_cases import Evaluation, classical, needs, peptideAtoms, python, solvatedPeptide, subset
+from mixed_cases import Evaluation, classical, flashForce, needs, peptideAtoms, python, solvatedPeptide, subset
 from openmm import app, unit
 from protein_beads import beadTopology, proteinModel
 from small_models import writeAni
 from test_torchani_reference import neuroChemReference, stateDictReference, torchani, wheelFolder  # noqa: F401  a fixture
 
 import openmmflash
-from openmmflash import FlashForce
 
 openmmml = pytest.importorskip("openmmml", reason="needs openmmml")
 LAMBDA = "lambda_interpolate"
@@ -39,12 +38,6 @@ def solvated():
 @pytest.fixture(scope="module")
 def mmSystem(solvated):
     return classical(solvated.topology, nonbondedMethod=app.PME)
-
-
-def flashForce(system):
-    (force,) = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
-    force.owner = system
-    return force
 
 
 def particles(system):
