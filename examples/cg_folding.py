@@ -1,8 +1,8 @@
 # OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 # SPDX-License-Identifier: MIT
-"""Folding of chignolin by replica exchange, with a trained C-alpha model of mlcg: cg_folding.py [MODEL] [--short]
+"""Replica exchange of a protein of C-alpha beads, with a trained model of mlcg: cg_folding.py [MODEL] [--short]
 
-MODEL is mlcg's schnet_cln_ca_specialized_model_and_config.pt; by default the one in the folder OPENMMFLASH_SHARED. Draws cg_folding.png.
+MODEL: a file of mlcg with model and structure, by default chignolin's in the folder OPENMMFLASH_SHARED. Draws cg_folding.png.
 """
 
 import argparse
@@ -25,35 +25,35 @@ arguments = parser.parse_args()
 if arguments.model == default and not default.exists():
     sys.exit(print(f"Skipped: there is no trained model {default}. Give the path of mlcg's file."))
 sweeps, equilibration = (40, 5) if arguments.short else (4000, 200)
-
 with tempfile.TemporaryDirectory() as folder:
-    report = openmmflash.convert.convert(arguments.model, pathlib.Path(folder, "cln.safetensors"), check=False, quiet=True)
+    report = openmmflash.convert.convert(arguments.model, pathlib.Path(folder, "cg.safetensors"), check=False, quiet=True)
     model, structure = openmmflash.loadModel(report.path), openmmflash.readStructure(report.files[0])
 temperatures = openmmflash.exchange.geometricLadder(300, 500, 8)
-system = openmmflash.createSystem(structure, model, replicas=8)
 integrator = openmmflash.ReplicaLangevinIntegrator(temperatures, 1, 0.004, structure.numParticles)
-context = openmm.Context(system, integrator, openmm.Platform.getPlatform("CPU"))
+context = openmm.Context(openmmflash.createSystem(structure, model, replicas=8), integrator, openmm.Platform.getPlatform("CPU"))
 context.setPositions(openmmflash.tilePositions(structure.positions, 8))
 exchange = openmmflash.ReplicaExchange(context, temperatures, seed=1)
 exchange.setVelocities(seed=2)
 exchange.run(equilibration, 50)
-distances, walks = np.zeros((sweeps, 8)), np.zeros((sweeps, 8), dtype=int)
+distances, energies, walks = np.zeros((sweeps, 8)), np.zeros((sweeps, 8)), np.zeros((sweeps, 8), dtype=int)
 
 
 def record(exchange, sweep):
-    """Before each sweep: the distance from end to end of each replica, at its rung of the ladder."""
     beads = context.getState(positions=True).getPositions(asNumpy=True)._value.reshape(8, -1, 3)
     walks[sweep] = exchange.ladder.rungs
     distances[sweep, walks[sweep]] = np.linalg.norm(beads[:, 0] - beads[:, -1], axis=1)
+    energies[sweep, walks[sweep]] = exchange.energies.getPotentialEnergies(beads)
 
 
 exchange.run(sweeps, 50, record)
 print("accepted between neighbours:", np.round(exchange.ladder.acceptance(), 2), "round trips:", exchange.ladder.roundTrips.sum())
-figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-for rung in (0, 4, 7):
-    left.hist(distances[:, rung], np.linspace(0.3, 3, 55), density=True, histtype="step", label=f"{temperatures[rung]:.0f} K")
-left.set(xlabel="first to last C-alpha (nm)", ylabel="density")
-left.legend()
-right.plot(np.arange(min(sweeps, 400)) * 0.2, walks[:400, :2], drawstyle="steps-post")
-right.set(xlabel="time (ps)", ylabel="rung of two replicas (0: 300 K, 7: 500 K)")
+figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+for rung, temperature in list(enumerate(temperatures))[::7]:
+    for values, place in ((energies, axes[0]), (distances, axes[1])):
+        place.hist(values[:, rung], 50, density=True, histtype="step", label=f"{temperature:.0f} K")
+axes[2].plot(np.arange(min(sweeps, 200)) * 0.2, walks[:200, :2], drawstyle="steps-post")
+axes[0].set(xlabel="potential energy (kJ/mol)", ylabel="density")
+axes[1].set(xlabel="first to last C-alpha (nm)")
+axes[2].set(xlabel="time (ps)", ylabel="rung of two replicas (7: 500 K)")
+axes[0].legend()
 figure.savefig("cg_folding.png", dpi=150)
