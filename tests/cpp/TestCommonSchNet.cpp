@@ -252,6 +252,22 @@ void testLowRank() {
     Case narrow(makeSchNet(8, options), {1, 45}, 12);
     narrowFilters(narrow.model, 5);
     compare("F = 50", narrow, single);
+    {
+        // 512 KB are enough for all, 45,000 bytes for features in slices, 40,000 for V alone, 12,288 for nothing of the filter.
+        for (const auto& [bytes, resident] : {std::pair("524288", "\"features\", \"functions\", \"expansion\""),
+                                              {"45000", "\"features\", \"functions\", \"expansion\""},
+                                              {"40000", "\"expansion\""},
+                                              {"12288", ""}}) {
+            const Setting memory("OPENMMFLASH_DEVICE_LOCAL_BYTES", bytes);
+            compare(std::string("F = 50, ") + bytes + " bytes of local memory", narrow, single);
+            const Run run(narrow, getPlatformName(), single);
+            const std::string report = run.force->getCompilationReport(*run.context), wanted = "\"filterInLocalMemory\": [" + std::string(resident) + "]";
+            if (report.find(wanted) == std::string::npos)
+                throw std::runtime_error(bytes + (": expected " + wanted) + " in " + report);
+        }
+        const Setting memory("OPENMMFLASH_DEVICE_LOCAL_BYTES", "4096");
+        CHECK_THROWS(OpenMMException, Run(narrow, getPlatformName(), twice), "4096 bytes of local memory");
+    }
     roundWeights(narrow);
     compare("half weights", narrow, mixed);
     options.filters = 140;

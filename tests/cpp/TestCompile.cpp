@@ -618,6 +618,84 @@ void testRankOfThree() {
     CHECK_EQUAL(1, factorize(compiled.members[0].filters[0], compiled.grid, 0.5)->getRank());
 }
 
+/** Splines are the functions that they are made of, within what they say, and go through the knots without a jump of value or slope. */
+void testSplines() {
+    Random random(12);
+    int shared = 0, separate = 0;
+    for (const RadialBasis basis : {RadialBasis::Gaussian, RadialBasis::ExpNormal})
+        for (const double tolerance : {1e-3, 1e-5}) {
+            SchNetOptions options;
+            options.basis = basis;
+            options.filters = 31;
+            const NamedModel model = {"wide", makeSchNet(13, options)};
+            forEachTable(model, compileSchNet(getSchNet(model), makeOptions(tolerance)), [&](const TableCase& c) {
+                const auto factors = factorize(*c.table, *c.grid, 1e-2);
+                if (!factors)
+                    return;
+                const int rank = factors->getRank(), channels = c.table->channels;
+                for (const double allowed : {0.0, tolerance}) {
+                    const RadialSplines splines = makeSplines(*factors, *c.grid, allowed);
+                    (splines.shared ? shared : separate)++;
+                    CHECK(allowed > 0 || !splines.shared);
+                    CHECK(splines.shared ? splines.valueError <= allowed && splines.derivativeError <= DerivativeTolerance * allowed
+                                         : splines.valueError < 1e-10);
+                    CHECK_EQUAL(splines.shared ? c.grid->pieces + 6 : 4 * c.grid->pieces, splines.getNumRows());
+                    auto expand = [&](double r, Values& values, Values& slopes, bool bySplines) {
+                        Values u(rank), du(rank);
+                        if (bySplines) {
+                            int piece;
+                            double t, dtdr;
+                            c.grid->locate(r, piece, t, dtdr);
+                            splines.evaluate(piece, t, u.data(), du.data());
+                            for (double& x : du)
+                                x *= dtdr;
+                        }
+                        else
+                            factors->functions.evaluate(*c.grid, r, u.data(), du.data());
+                        values.assign(channels, 0.0);
+                        slopes = values;
+                        for (int k = 0; k < rank; k++)
+                            for (int i = 0; i < channels; i++) {
+                                values[i] += u[k] * factors->expansion[static_cast<size_t>(k) * channels + i];
+                                slopes[i] += du[k] * factors->expansion[static_cast<size_t>(k) * channels + i];
+                            }
+                    };
+                    LargestError value, slope, below;
+                    Values expected, found, expectedSlope, foundSlope;
+                    for (int k = 0; k < 2000; k++) {
+                        const double r = random.uniform(c.grid->first, c.grid->cutoff);
+                        expand(r, expected, expectedSlope, false);
+                        expand(r, found, foundSlope, true);
+                        value.add(expected, found);
+                        slope.add(expectedSlope, foundSlope);
+                        // Piece 0 has rows of its own, and is exact.
+                        expand(r / c.grid->cutoff * c.grid->first, expected, expectedSlope, false);
+                        expand(r / c.grid->cutoff * c.grid->first, found, foundSlope, true);
+                        below.add(expected, found);
+                    }
+                    CHECK(value.getRelative() <= splines.valueError + 1e-11);
+                    CHECK(slope.getRelative() <= splines.derivativeError + 1e-11);
+                    CHECK(below.getRelative() <= 1e-11);
+                    for (int piece = 0; piece + 1 < c.grid->pieces; piece += 1 + c.grid->pieces / 50) {
+                        int at;
+                        double t, before, behind;
+                        const double r = c.grid->getDistance(piece, 1);
+                        c.grid->locate(r * (1 - 1e-12), at, t, before);
+                        c.grid->locate(r * (1 + 1e-12), at, t, behind);
+                        Values left(rank), right(rank), leftSlope(rank), rightSlope(rank);
+                        splines.evaluate(piece, 1, left.data(), leftSlope.data());
+                        splines.evaluate(piece + 1, 0, right.data(), rightSlope.data());
+                        for (int k = 0; k < rank; k++) {
+                            CHECK_CLOSE(left[k], right[k], 1e-9, 1e-10);
+                            CHECK_CLOSE(leftSlope[k] * before, rightSlope[k] * behind, 1e-8, 1e-6);
+                        }
+                    }
+                }
+            });
+        }
+    CHECK(shared > 0 && separate > 0);
+}
+
 // ---- report ----
 
 void testReport() {
@@ -682,5 +760,6 @@ int main(int argc, char** argv) {
                      {"half precision", testHalf},
                      {"low rank", testLowRank},
                      {"rank of three", testRankOfThree},
+                     {"splines", testSplines},
                      {"report", testReport}});
 }

@@ -9,6 +9,7 @@
 // CUDA RECORDING_DRIVER_VERSION (such as 13000).
 //
 // fake_driver.py compiles it, and adds functions that fail for whatever else the plugins ask for.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -38,8 +39,8 @@ enum Result {
 
 struct Function {
     std::string name;
-    int sharedBytes = 0;
-    std::vector<bool> isPointer; ///< of its parameters
+    int sharedBytes = 0, poolBytes = 0; ///< static, and what may be asked for at a launch
+    std::vector<bool> isPointer;        ///< of its parameters
 };
 
 struct Module {
@@ -56,6 +57,29 @@ int device = 0; ///< its address stands for handles
 /** Filled with this before use: a NaN in every precision, and no sensible integer. */
 constexpr int Poison = 0xff;
 constexpr size_t Guard = 256;
+
+/** Shared memory that every kernel may have. */
+constexpr int SharedBytes = 49152;
+
+int getCapability() {
+    const char* text = getenv("RECORDING_DRIVER_CAPABILITY");
+    return text ? atoi(text) : 90;
+}
+
+/** The same for kernels that ask for more, by NVIDIA's programming guide. */
+int getLargestShared() {
+    switch (getCapability()) {
+    case 75:
+        return 64 * 1024;
+    case 80:
+        return 163 * 1024;
+    case 90:
+    case 100:
+        return 227 * 1024;
+    default:
+        return 99 * 1024;
+    }
+}
 
 FILE* logFile() {
     static FILE* file = fopen(getenv("RECORDING_DRIVER_LOG"), "a");
@@ -88,7 +112,7 @@ int copy(void* target, const void* source, size_t bytes, bool targetOnDevice, bo
 
 /** Bytes of the .shared variables that a kernel's text declares. */
 int countShared(const std::string& body) {
-    static const std::regex declaration(R"(\.shared \.align \d+ \.b(\d+) \S+?(?:\[(\d+)\])?;)");
+    static const std::regex declaration(R"(\.shared \.align \d+ \.b(\d+) [^\s\[]+(?:\[(\d+)\])?;)"); // a pool has no size: name[]
     int bytes = 0;
     for (std::sregex_iterator found(body.begin(), body.end(), declaration), end; found != end; ++found)
         bytes += std::stoi((*found)[1]) / 8 * ((*found)[2].matched ? std::stoi((*found)[2]) : 1);
@@ -171,17 +195,19 @@ int cuDeviceGetName(char* name, int length, int) {
     return Success;
 }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    const char* text = getenv("RECORDING_DRIVER_CAPABILITY");
-    const int capability = text ? atoi(text) : 90;
+    const int capability = getCapability();
     switch (attribute) {
     case 1: // threads of a block
         *value = 1024;
         break;
     case 8: // shared memory of a block
-        *value = 49152;
+        *value = SharedBytes;
         break;
     case 16: // multiprocessors
         *value = 132;
+        break;
+    case 97: // the same for kernels that ask for it
+        *value = getLargestShared();
         break;
     case 75:
         *value = capability / 10;
@@ -312,13 +338,22 @@ int cuFuncGetAttribute(int* value, int attribute, void* function) {
     *value = attribute == 0 ? 1024 : attribute == 1 ? static_cast<Function*>(function)->sharedBytes : 32;
     return Success;
 }
+int cuFuncSetAttribute(void* handle, int attribute, int value) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    Function& function = *static_cast<Function*>(handle);
+    if (attribute != 8 || value < 0 || function.sharedBytes + value > getLargestShared())
+        return refuse(InvalidValue, "cuFuncSetAttribute", function.name + ": " + std::to_string(value) + " bytes of shared memory");
+    function.poolBytes = value;
+    fprintf(logFile(), "{\"pool\": %d, \"kernel\": \"%s\"}\n", value, function.name.c_str());
+    return Success;
+}
 int cuLaunchKernel(void* handle, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes, void*,
                    void** arguments, void**) {
     std::lock_guard<std::recursive_mutex> guard(lock);
     const Function& function = *static_cast<Function*>(handle);
     if (gridX == 0 || gridY == 0 || gridZ == 0 || blockX * blockY * blockZ == 0 || blockX * blockY * blockZ > 1024)
         return refuse(InvalidValue, "cuLaunchKernel", function.name + ": a grid or a block of " + std::to_string(gridX) + " x " + std::to_string(blockX));
-    if (function.sharedBytes + sharedBytes > 49152)
+    if (sharedBytes > static_cast<unsigned>(std::max(function.poolBytes, SharedBytes - function.sharedBytes)))
         return refuse(LaunchFailed, "cuLaunchKernel", function.name + ": " + std::to_string(function.sharedBytes + sharedBytes) + " bytes of shared memory");
     for (size_t i = 0; i < function.isPointer.size(); i++) {
         if (!function.isPointer[i])

@@ -65,14 +65,14 @@ class Resources:
     stack: int
     spills: int
 
-    def occupancy(self, capability, block=128):
-        """Threads of a multiprocessor that run at once, of those that it can hold."""
+    def occupancy(self, capability, block=128, shared=None):
+        """Threads of a multiprocessor that run at once, of those that it can hold; shared: with a pool, if the launch has one."""
         threads, sharedMemory = {75: (1024, 65536), 80: (2048, 167936), 90: (2048, 233472), 100: (2048, 233472), 120: (1536, 102400)}[
             capability
         ]
         warps = -(-block // 32)
         byRegisters = 65536 // (32 * -(-self.registers // 8) * 8) // warps
-        blocks = min(threads // block, byRegisters, sharedMemory // (self.shared + 1024))
+        blocks = min(threads // block, byRegisters, sharedMemory // ((self.shared if shared is None else shared) + 1024))
         return blocks * block / threads
 
 
@@ -204,9 +204,9 @@ def rows(recordings, resources, capability):
                 "groups": launch["grid"],
                 "threads": launch["block"],
                 "registers": value.registers,
-                "shared": value.shared,
+                "shared": launch["shared"],
                 "spills": value.spills,
-                "occupancy": round(value.occupancy(capability, launch["block"]), 2),
+                "occupancy": round(value.occupancy(capability, launch["block"], launch["shared"]), 2),
             }
 
 

@@ -87,6 +87,19 @@ def testPublishedModels(published):
     assert not tooMuch, tooMuch
 
 
+def testPools(published, request):
+    """Filters of low rank keep all that pairs need in a pool of shared memory, where a block may have 227 KB; elsewhere what fits."""
+    largest = {75: 64, 80: 163, 90: 227, 100: 227, 120: 99}[request.node.callspec.params["published"]] * 1024
+    for name in ("cgschnet-16x269-low-rank-single", "cgschnet-16x269-low-rank-single-half"):
+        launches = [launch for launch in published[0][name].launches if launch["launch"].startswith("schnet")]
+        assert launches, name
+        sizes = {launch["shared"] for launch in launches}
+        assert all(0 < size <= largest for size in sizes), (name, sizes)
+        # Features of 269 particles, 128 channels, and the functions and V of a filter.
+        if largest == 227 * 1024:
+            assert min(sizes) > 269 * 128 * 4 + 70000, (name, sizes)
+
+
 def testDialects(dialects):
     recordings, resources = dialects
     assert set(resources) == set(specialisations.dialects())

@@ -126,6 +126,9 @@ void CommonCalcFlashForceKernel::initializeEvaluator(const OpenMM::System& syste
     options.compile.tableTolerance = force.getTableTolerance();
     options.compile.halfWeights = force.getWeightPrecision() == FlashForce::Half;
     options.tileProduct = parts.tileProduct;
+    options.lowRankProduct = parts.lowRankProduct;
+    options.localBytes = std::min(options.localBytes, parts.localBytes);
+    options.compileWithPool = parts.compileWithPool;
     options.tensorCores = parts.tensorCores;
     device.reset(new CommonDevice{cc, *deviceParticles, *flags, options, flags->add(), flags->add()});
     try {

@@ -15,8 +15,10 @@ namespace OpenMMFlash {
 /** What one platform adds to the common kernel. */
 struct CommonPlatform {
     std::function<std::unique_ptr<CommonFlags>(OpenMM::ComputeContext&)> makeFlags;
-    std::string tileProduct; ///< empty: the plain one
+    std::string tileProduct, lowRankProduct; ///< empty: the plain ones
     bool tensorCores = false;
+    int localBytes = 48 * 1024; ///< that a work-group may have in CommonOptions::compileWithPool, or in any program if there is none
+    decltype(CommonOptions::compileWithPool) compileWithPool;
 };
 
 /** FlashForce on any platform that is made of a ComputeContext. */

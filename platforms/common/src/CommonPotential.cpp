@@ -30,6 +30,8 @@ CommonOptions CommonOptions::fromEnvironment() {
     readVariable("OPENMMFLASH_DEVICE_CAPACITY", options.initialCapacity, 1, 1 << 20, "a whole number from 1 to 1048576: entries reserved for each particle");
     readVariable("OPENMMFLASH_DEVICE_LARGE_GROUP", options.largeGroup, 1, 1 << 30,
                  "a whole number from 1: groups of more particles are searched through cells");
+    readVariable("OPENMMFLASH_DEVICE_LOCAL_BYTES", options.localBytes, 1 << 12, 1 << 30,
+                 "a whole number from 4096: bytes of local memory that filters of low rank may take, where the device has as much");
     int filter = static_cast<int>(options.filter);
     readVariable("OPENMMFLASH_DEVICE_FILTER", filter, 0, 2, "0 (chosen by the model), 1 (tables) or 2 (low rank)");
     options.filter = static_cast<Filter>(filter);
@@ -48,13 +50,26 @@ CommonNeighborList::Options CommonOptions::getListOptions(double cutoff) const {
     return list;
 }
 
-OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map<std::string, std::string> defines) const {
+std::string CommonDevice::complete(const std::string& source, std::map<std::string, std::string>& defines) const {
     const std::string text = CommonFlashKernelSources::flash + source;
     // Only what the text names: a driver that keeps programs compiles once what differs in nothing else.
     for (const auto& [name, value] : particles.getDefines())
         if (text.find(name) != std::string::npos)
             defines.emplace(name, value);
     defines.emplace("FLAG_BASE", cc.intToString(FlagBase));
+    return text;
+}
+
+OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map<std::string, std::string> defines) const {
+    const std::string text = complete(source, defines);
+    return cc.compileProgram(text, defines);
+}
+
+OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map<std::string, std::string> defines, int poolBytes) const {
+    const std::string text = complete(source, defines);
+    if (options.compileWithPool)
+        return options.compileWithPool(text, defines, poolBytes);
+    defines["DECLARE_POOL"] = "LOCAL real4 flashPool[POOL_REALS/4]";
     return cc.compileProgram(text, defines);
 }
 

@@ -10,6 +10,7 @@
 #include "openmm/common/ComputeProgram.h"
 #include "openmmflash/internal/CompiledModel.h"
 #include "openmmflash/internal/Evaluation.h"
+#include <functional>
 #include <map>
 #include <string>
 
@@ -23,6 +24,12 @@ struct CommonOptions {
     int initialCapacity = 0, largeGroup = 1500;
     /** Text in front of all programs: the tile product of this platform (kernels/tileProduct.cc), and what it needs to know of it. */
     std::string tileProduct;
+    /** The body of kernels/lowRankProduct.cc on this platform's tensor cores, behind tileProduct; empty: there is none. */
+    std::string lowRankProduct;
+    /** Local memory that a work-group may have, where all that a program needs lies in one pool of it. */
+    int localBytes = 1 << 30;
+    /** Compiles a program whose pool is as large as that (DECLARE_POOL in the text); empty: as any other, with the pool a local array. */
+    std::function<OpenMM::ComputeProgram(const std::string& source, std::map<std::string, std::string> defines, int poolBytes)> compileWithPool;
     /** A SchNet's filters. Auto: of low rank where there are tensor cores and the rank fills their tiles, else tables. */
     enum class Filter { Auto, Table, LowRank };
     Filter filter = Filter::Auto;
@@ -30,7 +37,7 @@ struct CommonOptions {
     bool tensorCores = false; ///< dense weights are packed as tileProduct's tensor-core body wants them
 
     /**
-     * The options, with those that environment variables set: OPENMMFLASH_DEVICE_SKIN, _CAPACITY and _LARGE_GROUP.
+     * The options, with those that environment variables set: OPENMMFLASH_DEVICE_SKIN, _CAPACITY, _LARGE_GROUP, _FILTER, _ROWS and _LOCAL_BYTES.
      * @throws std::invalid_argument  a value that is none
      */
     static CommonOptions fromEnvironment();
@@ -47,10 +54,15 @@ struct CommonDevice {
     static constexpr int FlagBase = 1 << 30;
     /** Defines and device functions that every program begins with (kernels/flash.cc). */
     OpenMM::ComputeProgram compile(const std::string& source, std::map<std::string, std::string> defines = {}) const;
+    /** The same for one whose local memory is a pool (CommonOptions::localBytes). */
+    OpenMM::ComputeProgram compile(const std::string& source, std::map<std::string, std::string> defines, int poolBytes) const;
     /** At least so many elements. Arrays only grow, and lose what is in them when they do. */
     void reserve(OpenMM::ComputeArray& array, size_t size, int elementSize, const std::string& name) const;
     /** An argument that is a `real` of the kernels. */
     void setReal(OpenMM::ComputeKernel& kernel, int argument, double value) const;
+
+private:
+    std::string complete(const std::string& source, std::map<std::string, std::string>& defines) const;
 };
 
 /**

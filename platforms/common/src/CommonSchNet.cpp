@@ -40,29 +40,24 @@ CommonSchNet::Shape CommonSchNet::makeShape(int width) {
     return shape;
 }
 
-/** Whether these filters, of all blocks and members, are to be of low rank: then shape's rank is set. */
+/** Whether these filters, of all blocks and members, are to be of low rank: then shape.lowRank is set. */
 void CommonSchNet::chooseFilters(const std::vector<const RadialTable*>& tables, Shape& shape) {
     using Choice = CommonOptions::Filter;
     const CommonOptions& options = device.options;
     if (options.filter == Choice::Table || (options.filter == Choice::Auto && !options.tensorCores))
         return;
-    int rank = 0;
+    std::vector<const LowRankFactors*> found;
     for (const RadialTable* table : tables) {
-        const std::optional<LowRankFactors> found = factorize(*table, grid, options.compile.tableTolerance);
-        if (!found && options.filter == Choice::LowRank)
+        std::optional<LowRankFactors> each = factorize(*table, grid, options.compile.tableTolerance);
+        if (!each && options.filter == Choice::LowRank)
             throw std::invalid_argument("filters of low rank were asked for, and a filter of this model with " + std::to_string(table->channels) +
                                         " channels has none within the table tolerance; use tables");
-        if (!found || (options.filter == Choice::Auto && found->getRank() > LargestRank))
+        if (!each || (options.filter == Choice::Auto && each->getRank() > LargestRank))
             return;
-        factors[table] = *found;
-        rank = std::max(rank, found->getRank());
+        found.push_back(&(factors[table] = std::move(*each)));
     }
-    shape.rank = rank;
-}
-
-/** Weights are halves and the expansion's are not to be rounded: it is the sum of two layers. */
-bool CommonSchNet::splitsExpansion() const {
-    return device.options.compile.halfWeights && !cc.getUseDoublePrecision();
+    if (!found.empty())
+        shape.lowRank = std::make_unique<CommonLowRank>(device, grid, found, CommonDense::pad(shape.width), getTileStride());
 }
 
 CommonSchNet::CommonSchNet(const CommonDevice& device, const ModelSpec& model)
@@ -78,10 +73,10 @@ CommonSchNet::CommonSchNet(const CommonDevice& device, const ModelSpec& model)
         if (member.neighbor)
             neighbors.push_back(&*member.neighbor);
     }
-    chooseFilters(filters, filterShape);
-    chooseFilters(neighbors, neighborShape);
     for (size_t layer = 0; layer + 1 < spec.members.at(0).readout.size(); layer++)
         readoutWidths.push_back(CommonDense::pad(spec.members[0].readout[layer].outputs));
+    chooseFilters(filters, filterShape);
+    chooseFilters(neighbors, neighborShape);
     for (size_t m = 0; m < compiled.members.size(); m++)
         compileMember(compiled, static_cast<int>(m));
     dense.upload();
@@ -130,34 +125,13 @@ std::string CommonSchNet::getGridText() const {
     return text + CommonFlashKernelSources::radialTable;
 }
 
+/** The table's cubic pieces, its channels padded with zeros; or its factors. */
 void CommonSchNet::packFilter(const RadialTable& table, const Shape& shape, Filter& filter) {
-    if (shape.rank == 0) {
-        packColumns(table, shape, filter);
+    if (shape.lowRank) {
+        shape.lowRank->pack(factors.at(&table), filter.lowRank);
         return;
     }
-    const LowRankFactors& parts = factors.at(&table);
-    packColumns(parts.functions, shape, filter);
-    // All have the same number of inputs: those of the largest rank.
-    const int columns = shape.getColumns(), rank = parts.getRank();
-    Linear expansion;
-    expansion.inputs = splitsExpansion() ? 2 * columns : columns;
-    expansion.outputs = shape.width;
-    expansion.weight.assign(static_cast<size_t>(expansion.inputs) * expansion.outputs, 0.0);
-    expansion.bias.assign(expansion.outputs, 0.0);
-    for (int c = 0; c < shape.width; c++)
-        for (int k = 0; k < rank; k++) {
-            const double value = parts.expansion[static_cast<size_t>(k) * shape.width + c];
-            double* row = &expansion.weight[static_cast<size_t>(c) * expansion.inputs];
-            row[k] = splitsExpansion() ? roundToHalf(value) : value;
-            if (splitsExpansion())
-                row[columns + k] = (value - row[k]) * CommonDense::SplitScale;
-        }
-    filter.expansion = dense.add(expansion, CommonDense::Direction::Forward);
-}
-
-/** The table's cubic pieces, its channels padded with zeros. */
-void CommonSchNet::packColumns(const RadialTable& table, const Shape& shape, Filter& filter) const {
-    const size_t channels = table.channels, columns = shape.getColumns();
+    const size_t channels = table.channels, columns = shape.getPadded();
     std::vector<double> values(grid.pieces * columns * 4);
     for (size_t piece = 0; piece < static_cast<size_t>(grid.pieces); piece++)
         for (size_t power = 0; power < 4; power++)
@@ -221,12 +195,14 @@ long CommonSchNet::countPairsBelowTable() const {
 }
 
 std::string CommonSchNet::getReport() {
+    const CommonLowRank* lowRank = filterShape.lowRank.get();
     // Compiled once more: what the kernels use is packed, and the report's ranks take longer than the tables.
     const CompiledSchNet compiled = compileSchNet(spec, device.options.compile);
     return describeCompilation(compiled, device.options.compile, model.lengthUnit,
-                               {{"filter", filterShape.rank > 0 ? "\"lowRank\"" : "\"table\""},
-                                {"filterRank", std::to_string(filterShape.rank)},
-                                {"rowsPerTile", std::to_string(rows)},
+                               {{"filter", lowRank ? "\"lowRank\"" : "\"table\""},
+                                {"filterRank", std::to_string(lowRank ? lowRank->getRank() : 0)},
+                                {"filterInLocalMemory", lowRank ? lowRank->describeMemory() : "[]"},
+                                {"rowsPerTile", std::to_string(lowRank ? lowRank->getLayout().rows : rows)},
                                 {"pairsBelowFirstKnot", std::to_string(countPairsBelowTable())}});
 }
 

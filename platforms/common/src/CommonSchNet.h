@@ -4,6 +4,7 @@
 #define OPENMMFLASH_COMMONSCHNET_H_
 
 #include "CommonDense.h"
+#include "CommonLowRank.h"
 #include "CommonPotential.h"
 #include <map>
 #include <memory>
@@ -36,19 +37,15 @@ private:
     struct Shape {
         int width = 0;                           ///< channels of the model
         int lanes = 0, channels = 0, chunks = 0; ///< threads of a team, and for each its channels of a chunk [LANES CHANNELS CHUNKS]
-        int rank = 0;                            ///< functions of a low-rank filter, the most that any has; 0: a table
         /** Channels in arrays [WIDTH]. */
         int getPadded() const {
             return lanes * channels * chunks;
         }
-        /** Columns of a filter's table: channels, or functions [FUNCTIONS]. */
-        int getColumns() const {
-            return rank > 0 ? CommonDense::pad(rank) : getPadded();
-        }
+        std::unique_ptr<CommonLowRank> lowRank; ///< null: filters are tables
     };
     struct Filter {
-        OpenMM::ComputeArray table; ///< real4 [piece][channel], or of low rank [piece][function]
-        int expansion = 0;          ///< of low rank: the layer from functions to channels
+        OpenMM::ComputeArray table; ///< real4 [piece][channel]
+        CommonLowRank::Filter lowRank;
     };
     struct Member {
         explicit Member(size_t numBlocks) : filters(numBlocks), blocks(numBlocks) {}
@@ -63,18 +60,18 @@ private:
     };
     /** A launch forward and the one backward that belongs to it. */
     struct Stage {
-        OpenMM::ComputeKernel forward, backward; ///< backward is null where no force comes from
+        OpenMM::ComputeKernel forward, backward;        ///< backward is null where no force comes from
+        int forcesArgument = 0, forceScaleArgument = 0; ///< that change from one evaluation to the next
+        CommonLowRank* lowRank = nullptr;
     };
 
     static Shape makeShape(int width);
     void chooseFilters(const std::vector<const RadialTable*>& tables, Shape& shape);
-    bool splitsExpansion() const;
     int getScratch(const Shape& shape) const;
     int getBatch(const Shape& shape) const;
     int getLocalBytes(int numRows) const;
     void compileMember(const CompiledSchNet& compiled, int index);
     void packFilter(const RadialTable& table, const Shape& shape, Filter& filter);
-    void packColumns(const RadialTable& table, const Shape& shape, Filter& filter) const;
     std::string getGridText() const;
     int chooseRows() const;
     /** Reals from one row of a tile to the next. */
@@ -82,10 +79,12 @@ private:
     OpenMM::ComputeProgram compile(Kind kind, const Shape& shape) const;
     void initializeArrays();
     void createStages();
-    void addPairArguments(OpenMM::ComputeKernel& kernel, Member& member, int block);
+    /** @return how many there are */
+    int addPairArguments(OpenMM::ComputeKernel& kernel, Member& member, int block);
+    void execute(const Stage& stage, OpenMM::ComputeKernel& kernel) const;
     void addReal(OpenMM::ComputeKernel& kernel, double value) const;
-    OpenMM::ComputeKernel createForward(OpenMM::ComputeProgram& program, int member, int stage, Kind kind);
-    OpenMM::ComputeKernel createBackward(OpenMM::ComputeProgram& program, int member, int stage, Kind kind);
+    void createForward(OpenMM::ComputeProgram& program, int member, int index, Kind kind, Stage& stage);
+    void createBackward(OpenMM::ComputeProgram& program, int member, int index, Kind kind, Stage& stage);
     void uploadReals(OpenMM::ComputeArray& array, const std::vector<double>& values, int perElement, const std::string& name) const;
     long countPairsBelowTable() const;
 

@@ -16,8 +16,8 @@ namespace {
 constexpr int Threads = 128; // of a work-group, as in the texts
 /** Local memory that a work-group may have on any GPU. */
 constexpr int LocalBytes = 48 * 1024;
-/** Arguments that change from one evaluation to the next. */
-constexpr int CapacityArgument = 1, ForwardForcesArgument = 28, ForceScaleArgument = 28;
+/** Of both kernels: what changes from one evaluation to the next, and the first of the filter's. */
+constexpr int CapacityArgument = 1, FilterArgument = 7;
 
 const char* getFunction(Activation activation) {
     switch (activation) {
@@ -38,13 +38,8 @@ const char* getFunction(Activation activation) {
 
 } // namespace
 
-/** Reals in local memory that passing messages needs beside a tile: see kernels/messageTable.cc, kernels/messageLowRank.cc and addRowForces(). */
+/** Reals in local memory that passing messages needs beside a tile: see kernels/messageTable.cc and addRowForces(). */
 int CommonSchNet::getScratch(const Shape& shape) const {
-    const bool twice = cc.getUseDoublePrecision();
-    if (shape.rank > 0) {
-        const int pairs = twice ? 16 : 32, stride = CommonDense::getStride((splitsExpansion() ? 2 : 1) * shape.getColumns());
-        return std::max({2 * pairs * stride + 17 * pairs, 9 * Threads, 3 * Threads});
-    }
     return std::max(Threads / shape.lanes * getBatch(shape) * (shape.lanes + 1), 3 * Threads);
 }
 
@@ -92,20 +87,18 @@ ComputeProgram CommonSchNet::compile(Kind kind, const Shape& shape) const {
         defines["EXCLUDE_OWN_IMAGES"] = "1";
     }
     defines["NUM_PARTICLES"] = "numParticles"; // an argument: a driver that keeps programs need not compile one for each number
-    define("ROWS", rows);
     define("LANES", shape.lanes);
     define("CHANNELS", shape.channels);
     define("CHUNKS", shape.chunks);
     define("PADDED_CHANNELS", CommonDense::pad(shape.width));
     define("BATCH", getBatch(shape));
     define("TILE_STRIDE", getTileStride());
-    define("TILE_REALS", rows * getTileStride());
-    define("SCRATCH_REALS", std::max(rows * getTileStride(), getScratch(shape)));
-    if (shape.rank > 0) {
-        define("RANK_STEPS", CommonDense::pad(shape.rank) / 16);
-        define("PAIR_TILES", cc.getUseDoublePrecision() ? 1 : 2);
-        if (splitsExpansion())
-            defines["SPLIT_EXPANSION"] = "1";
+    if (shape.lowRank)
+        shape.lowRank->addDefines(defines);
+    else {
+        define("ROWS", rows);
+        define("TILE_REALS", rows * getTileStride());
+        define("SCRATCH_REALS", std::max(rows * getTileStride(), getScratch(shape)));
     }
     define("HIDDEN_WIDTH", CommonDense::pad(spec.hidden));
     define("FILTER_PADDED", CommonDense::pad(spec.filters));
@@ -119,9 +112,11 @@ ComputeProgram CommonSchNet::compile(Kind kind, const Shape& shape) const {
     defines["READOUT_ACTIVATE"] = getFunction(spec.readoutActivation);
     using Sources = CommonFlashKernelSources;
     const std::string& product = device.options.tileProduct.empty() ? Sources::tileProduct : device.options.tileProduct;
-    return device.compile(product + Sources::dense + Sources::activation + getGridText() + (shape.rank > 0 ? Sources::messageLowRank : Sources::messageTable) +
-                              Sources::schnetRows + Sources::schnetForward + Sources::schnetBackward,
-                          defines);
+    const std::string stages = Sources::schnetRows + Sources::schnetForward + Sources::schnetBackward;
+    // Texts behind messageLowRank.cc see a team of threads in place of a work-group.
+    if (shape.lowRank)
+        return shape.lowRank->compile(product, Sources::dense + Sources::activation + getGridText() + stages, defines);
+    return device.compile(product + Sources::dense + Sources::activation + getGridText() + Sources::messageTable + stages, defines);
 }
 
 void CommonSchNet::initializeArrays() {
@@ -159,10 +154,17 @@ void CommonSchNet::setParticles() {
     if (device.particles.getSize() == 0)
         return;
     list->setParticles();
-    if (!stages.empty())
+    bool renew = stages.empty();
+    for (const Shape* shape : {&filterShape, &neighborShape})
+        if (shape->lowRank)
+            renew = shape->lowRank->setParticles() || renew;
+    if (!renew)
         return;
-    rows = chooseRows();
-    initializeArrays();
+    if (stages.empty()) {
+        rows = chooseRows();
+        initializeArrays();
+    }
+    stages.clear();
     createStages();
 }
 
@@ -185,16 +187,17 @@ void CommonSchNet::createStages() {
             kinds.push_back(Kind::Nothing);
         for (size_t s = 0; s < kinds.size(); s++) {
             Stage stage;
-            stage.forward = createForward(getProgram(kinds[s]), static_cast<int>(m), static_cast<int>(s), kinds[s]);
+            stage.lowRank = (kinds[s] == Kind::Embedding ? neighborShape : filterShape).lowRank.get();
+            createForward(getProgram(kinds[s]), static_cast<int>(m), static_cast<int>(s), kinds[s], stage);
             if (kinds[s] != Kind::Nothing)
-                stage.backward = createBackward(getProgram(kinds[s]), static_cast<int>(m), static_cast<int>(s), kinds[s]);
+                createBackward(getProgram(kinds[s]), static_cast<int>(m), static_cast<int>(s), kinds[s], stage);
             stages[m].push_back(stage);
         }
     }
 }
 
 /** The arguments that both kernels begin with, and the y that messages come from. */
-void CommonSchNet::addPairArguments(ComputeKernel& kernel, Member& member, int block) {
+int CommonSchNet::addPairArguments(ComputeKernel& kernel, Member& member, int block) {
     kernel->addArg(device.particles.getSize());
     kernel->addArg(0);
     kernel->addArg(list->counts);
@@ -204,11 +207,15 @@ void CommonSchNet::addPairArguments(ComputeKernel& kernel, Member& member, int b
     kernel->addArg(device.particles.types);
     Filter& filter = block < 0 ? member.neighbor : member.filters[block];
     const bool nothing = block < 0 && !member.withNeighbors; // what is not read must be there all the same
-    kernel->addArg(nothing ? knots : filter.table);
-    kernel->addArg(nothing ? 0 : filter.expansion);
+    CommonLowRank* lowRank = (block < 0 ? neighborShape : filterShape).lowRank.get();
+    if (lowRank && !nothing)
+        lowRank->addArguments(kernel, filter.lowRank);
+    else
+        kernel->addArg(nothing ? knots : filter.table);
     const bool byType = block < 0 || (block == 0 && !member.withNeighbors);
     kernel->addArg(nothing ? knots : block < 0 ? member.neighborEmbedding : byType ? member.firstInput : y[block]);
     kernel->addArg(byType ? 1 : 0);
+    return FilterArgument + (lowRank && !nothing ? CommonLowRank::NumArguments : 1) + 2;
 }
 
 void CommonSchNet::addReal(ComputeKernel& kernel, double value) const {
@@ -218,11 +225,11 @@ void CommonSchNet::addReal(ComputeKernel& kernel, double value) const {
         kernel->addArg(static_cast<float>(value));
 }
 
-ComputeKernel CommonSchNet::createForward(ComputeProgram& program, int index, int stage, Kind kind) {
+void CommonSchNet::createForward(ComputeProgram& program, int index, int stage, Kind kind, Stage& result) {
     Member& member = *members[index];
     const int numBlocks = static_cast<int>(member.blocks.size()), block = member.withNeighbors || kind == Kind::Nothing ? stage - 1 : stage;
-    ComputeKernel kernel = program->createKernel("schnetForward");
-    addPairArguments(kernel, member, block);
+    ComputeKernel& kernel = result.forward = program->createKernel("schnetForward");
+    result.forcesArgument = addPairArguments(kernel, member, block) + 17;
     kernel->addArg(stage == 0 ? member.embedding : x);
     kernel->addArg(stage == 0 ? 1 : 0);
     kernel->addArg(x);
@@ -242,14 +249,13 @@ ComputeKernel CommonSchNet::createForward(ComputeProgram& program, int index, in
     kernel->addArg(gx);
     kernel->addArg(q[stage % 2]);
     kernel->addArg(0);
-    return kernel;
 }
 
-ComputeKernel CommonSchNet::createBackward(ComputeProgram& program, int index, int stage, Kind kind) {
+void CommonSchNet::createBackward(ComputeProgram& program, int index, int stage, Kind kind, Stage& result) {
     Member& member = *members[index];
     const int numStages = static_cast<int>(member.blocks.size()) + (member.withNeighbors ? 1 : 0), block = member.withNeighbors ? stage - 1 : stage;
-    ComputeKernel kernel = program->createKernel("schnetBackward");
-    addPairArguments(kernel, member, block);
+    ComputeKernel& kernel = result.backward = program->createKernel("schnetBackward");
+    result.forceScaleArgument = addPairArguments(kernel, member, block) + 17;
     kernel->addArg(q[stage % 2]);
     kernel->addArg(dEdt);
     kernel->addArg(index == 0 && stage == numStages - 1 ? 1 : 0);
@@ -269,7 +275,6 @@ ComputeKernel CommonSchNet::createBackward(ComputeProgram& program, int index, i
     kernel->addArg(device.particles.slots);
     kernel->addArg(cc.getLongForceBuffer());
     addReal(kernel, 0);
-    return kernel;
 }
 
 void CommonSchNet::enqueueLists() {
@@ -277,23 +282,25 @@ void CommonSchNet::enqueueLists() {
     evaluated = !stages.empty();
 }
 
+void CommonSchNet::execute(const Stage& stage, ComputeKernel& kernel) const {
+    kernel->setArg(CapacityArgument, list->getCapacity());
+    if (stage.lowRank)
+        stage.lowRank->execute(kernel, FilterArgument);
+    else
+        kernel->execute((device.particles.getSize() + std::max(1, rows) - 1) / std::max(1, rows) * Threads, Threads);
+}
+
 void CommonSchNet::enqueue(bool includeForces, double forceScale) {
-    const int threads = (device.particles.getSize() + std::max(1, rows) - 1) / std::max(1, rows) * Threads;
-    for (const std::vector<Stage>& ofMember : stages) {
-        for (const Stage& stage : ofMember) {
-            stage.forward->setArg(CapacityArgument, list->getCapacity());
-            stage.forward->setArg(ForwardForcesArgument, includeForces && ofMember[0].backward ? 1 : 0);
-            stage.forward->execute(threads, Threads);
+    for (std::vector<Stage>& ofMember : stages) {
+        for (Stage& stage : ofMember) {
+            stage.forward->setArg(stage.forcesArgument, includeForces && ofMember[0].backward ? 1 : 0);
+            execute(stage, stage.forward);
         }
         for (auto stage = ofMember.rbegin(); includeForces && stage != ofMember.rend(); ++stage) {
             if (!stage->backward)
                 continue;
-            stage->backward->setArg(CapacityArgument, list->getCapacity());
-            if (cc.getUseDoublePrecision())
-                stage->backward->setArg(ForceScaleArgument, forceScale);
-            else
-                stage->backward->setArg(ForceScaleArgument, static_cast<float>(forceScale));
-            stage->backward->execute(threads, Threads);
+            device.setReal(stage->backward, stage->forceScaleArgument, forceScale);
+            execute(*stage, stage->backward);
         }
     }
 }

@@ -5,6 +5,7 @@
 #include "CudaFlags.h"
 #include "CudaFlashKernelSources.h"
 #include "CudaPlatform.h"
+#include "CudaPoolProgram.h"
 #include "openmm/OpenMMException.h"
 #include "openmm/internal/ContextImpl.h"
 #include "openmmflash/internal/FlashKernelFactory.h"
@@ -35,8 +36,14 @@ extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
         parts.makeFlags = [](OpenMM::ComputeContext& context) { return std::make_unique<CudaFlags>(context); };
         // The product of halves with sums in single precision came with Turing. In double precision there is none of use.
         parts.tensorCores = mayUseTensorCores() && !cc.getUseDoublePrecision() && cc.getComputeCapability() >= 7.5;
-        if (parts.tensorCores)
+        if (parts.tensorCores) {
             parts.tileProduct = CudaFlashKernelSources::instructions + CudaFlashKernelSources::tileProduct;
+            parts.lowRankProduct = CudaFlashKernelSources::lowRankProduct;
+        }
+        parts.localBytes = getLargestPool(cc);
+        parts.compileWithPool = [&cc](const std::string& source, const std::map<std::string, std::string>& defines, int poolBytes) {
+            return std::make_shared<CudaPoolProgram>(cc, source, defines, poolBytes);
+        };
         return new CommonCalcFlashForceKernel(name, platform, cc, parts);
     });
 }

@@ -5,6 +5,7 @@
 #include "openmm/opencl/OpenCLContext.h"
 #include "openmm/opencl/OpenCLPlatform.h"
 #include "openmmflash/internal/FlashKernelFactory.h"
+#include <algorithm>
 
 using namespace OpenMMFlash;
 
@@ -13,7 +14,9 @@ extern "C" OPENMM_EXPORT_FLASH void registerPlatforms() {}
 
 extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
     FlashKernelFactory::registerWith("OpenCL", [](const std::string& name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) {
-        auto& data = *static_cast<OpenMM::OpenCLPlatform::PlatformData*>(context.getPlatformData());
-        return new CommonCalcFlashForceKernel(name, platform, *data.contexts[0], {});
+        OpenMM::OpenCLContext& cc = *static_cast<OpenMM::OpenCLPlatform::PlatformData*>(context.getPlatformData())->contexts[0];
+        CommonPlatform parts;
+        parts.localBytes = static_cast<int>(std::min<cl_ulong>(cc.getDevice().getInfo<CL_DEVICE_LOCAL_MEM_SIZE>(), 1 << 30));
+        return new CommonCalcFlashForceKernel(name, platform, cc, parts);
     });
 }

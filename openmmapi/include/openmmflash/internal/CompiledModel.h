@@ -69,6 +69,28 @@ struct LowRankFactors {
     }
 };
 
+/**
+ * The functions of LowRankFactors as uniform cubic B-splines, whose pieces may share their points: a quarter of the numbers. In piece p,
+ *
+ *   u_k(t) = sum_m w_m(t) points[getFirstRow(p) + m][k],  m = 0...3
+ *   w = (1 - t)^3 / 6, (3 t^3 - 6 t^2 + 4) / 6, (3 s^3 - 6 s^2 + 4) / 6 with s = 1 - t, t^3 / 6
+ */
+struct OPENMM_EXPORT_FLASH RadialSplines {
+    int channels = 0;
+    bool shared = false;        ///< rows 0 to 3 are those of piece 0, the others belong to one spline; otherwise each piece has four rows of its own
+    std::vector<double> points; ///< [row][channels]
+    double valueError = 0, derivativeError = 0; ///< what they add to those of the filters, in the same sense
+
+    int getFirstRow(int piece) const {
+        return shared ? (piece == 0 ? 0 : piece + 3) : 4 * piece;
+    }
+    int getNumRows() const {
+        return static_cast<int>(points.size()) / channels;
+    }
+    /** @param values,slopes  [channels] u_k and du_k/dt */
+    void evaluate(int piece, double t, double* values, double* slopes) const;
+};
+
 /** A SchNet whose edge functions are tables. Everything else stays as in the specification, rounded to half precision if asked for. */
 struct CompiledSchNet {
     RadialGrid grid;
@@ -122,6 +144,11 @@ OPENMM_EXPORT_FLASH CompiledAni compileAni(const AniSpec& spec, const std::vecto
  * DerivativeTolerance times that, or nothing where the rank would exceed half the channels.
  */
 OPENMM_EXPORT_FLASH std::optional<LowRankFactors> factorize(const RadialTable& table, const RadialGrid& grid, double tolerance);
+/**
+ * The functions as splines. Their points are shared where that adds no more than the tolerance to the filters' values and DerivativeTolerance times
+ * that to their derivatives; they are not where a second derivative jumps, as at the end of some envelopes.
+ */
+OPENMM_EXPORT_FLASH RadialSplines makeSplines(const LowRankFactors& factors, const RadialGrid& grid, double tolerance);
 /** Round to the nearest IEEE half precision number, ties to even. @throws std::invalid_argument  not finite, or it would round beyond 65504 */
 OPENMM_EXPORT_FLASH double roundToHalf(double x);
 

@@ -134,3 +134,13 @@ DEVICE void passMessagesBack(LOCAL_ARG real* ybar, LOCAL_ARG real* scratch, int 
         }
     SYNC_THREADS;
 }
+
+// What the kernels are made of: local memory, a tile after another for each work-group, and the messages of a tile in `first`.
+#define MESSAGE_MEMORY LOCAL real first[TILE_REALS], second[SCRATCH_REALS];
+#define FOR_EACH_TILE(pass) \
+    for (int tile = GROUP_ID; tile*ROWS < numParticles; tile += NUM_GROUPS) { \
+        const int begin = tile*ROWS, rows = min(ROWS, numParticles-begin);
+#define END_OF_TILES }
+#define MESSAGES_OF_TILE passMessages(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType)
+#define MESSAGES_OF_TILE_BACK \
+    passMessagesBack(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType, q, dEdt, isFirst, previous >= 0)

@@ -1,7 +1,8 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 //
-// One step of a SchNet backward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another. From q = dE/dm
+// One step of a SchNet backward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another (with filters of low rank
+// a larger one takes spans of tiles, messageLowRank.cc). From q = dE/dm
 // of a block (or of the neighbor embedding), all particles':
 //
 //   dE/dt_e += sum_c dG_c/dt (q_ic y_jc + q_jc y_ic)          for each pair's entry e of the rows, see CompiledModel.h for t
@@ -13,14 +14,14 @@
 // In the last launch of an evaluation (addForces), dE/dt is complete: F_i = sum_e dE/dt dt/dr (x_j - x_i) / r goes to OpenMM's forces.
 // Fused: both sums over the pairs, dense layers, forces: one launch a block. Each pair is evaluated from both sides, so a row's owner
 // has all that it needs. Bytes a particle beside the pairs': 12 H + 4 F. Local memory: as forward. No atomics but the forces'.
-// nvcc 13, sm_90, tensor cores, H = F = 128, 16 rows: 60 registers and 17 KB with tables, 80 and 21 KB with rank 32; no spills.
+// nvcc 13, sm_90, tensor cores, H = F = 128, 16 rows: 60 registers and 17 KB with tables, 144 with rank 32; no spills.
 
-/** Forces on the rows. Begins after a barrier, ends with one. */
-DEVICE void addRowForces(LOCAL_ARG real* scratch, int begin, int rows, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const real4* RESTRICT deltas,
+/** Forces on the rows, of which there are at most `most`, the same number for all threads. Begins after a barrier, ends with one. */
+DEVICE void addRowForces(LOCAL_ARG real* scratch, int begin, int rows, int most, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const real4* RESTRICT deltas,
                          GLOBAL const real* dEdt, GLOBAL const int* RESTRICT slots, GLOBAL mm_ulong* RESTRICT forceBuffers, real forceScale) {
-    const int lane = LOCAL_ID%32, warp = LOCAL_ID/32;
-    for (int round = 0; 4*round < rows; round++) {
-        const int row = 4*round+warp, i = begin+row;
+    const int lane = LOCAL_ID%32, warp = LOCAL_ID/32, warps = LOCAL_SIZE/32;
+    for (int round = 0; warps*round < most; round++) {
+        const int row = warps*round+warp, i = begin+row;
         const int count = (row < rows ? counts[i] : 0);
         real x = 0, y = 0, z = 0;
         for (int k = lane; k < count; k += 32) {
@@ -46,15 +47,14 @@ DEVICE void addRowForces(LOCAL_ARG real* scratch, int begin, int rows, int capac
     }
 }
 
-KERNEL void schnetBackward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int expansion, GLOBAL const real* RESTRICT y, int yByType,
+KERNEL void schnetBackward(PAIR_ROWS, FILTER, GLOBAL const real* RESTRICT y, int yByType,
                            GLOBAL const real* RESTRICT q, GLOBAL real* dEdt, int isFirst, DENSE_LAYERS, int block, int previous, int previousIsEmbedding,
                            GLOBAL const real* RESTRICT derivatives, GLOBAL real* gx, GLOBAL real* RESTRICT qPrevious, int qWidth, int addForces,
                            GLOBAL const real4* RESTRICT deltas, GLOBAL const int* RESTRICT slots, GLOBAL mm_ulong* RESTRICT forceBuffers,
                            real forceScale) {
-    LOCAL real first[TILE_REALS], second[SCRATCH_REALS];
-    for (int tile = GROUP_ID; tile*ROWS < numParticles; tile += NUM_GROUPS) {
-        const int begin = tile*ROWS, rows = min(ROWS, numParticles-begin);
-        passMessagesBack(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType, q, dEdt, isFirst, previous >= 0);
+    MESSAGE_MEMORY
+    FOR_EACH_TILE(PASS_MESSAGES_BACK)
+        MESSAGES_OF_TILE_BACK;
 #ifdef IS_BLOCK
         const int backRows = (previous >= 0 ? rows : 0);
         loadRows(second, gx, begin, backRows, HIDDEN_WIDTH, HIDDEN_WIDTH, 0, types);
@@ -66,6 +66,6 @@ KERNEL void schnetBackward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int ex
         SYNC_THREADS; // without it PoCL 3.1 loses what is stored where a tile has fewer numbers than threads
         backToMessage(second, first, begin, backRows, PASS_DENSE_LAYERS, previous, previousIsEmbedding, derivatives, qPrevious, qWidth);
 #endif
-        addRowForces(second, begin, addForces ? rows : 0, capacity, counts, deltas, dEdt, slots, forceBuffers, forceScale);
-    }
+        addRowForces(second, begin, addForces ? rows : 0, addForces ? ROWS : 0, capacity, counts, deltas, dEdt, slots, forceBuffers, forceScale);
+    END_OF_TILES
 }

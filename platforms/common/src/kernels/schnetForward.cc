@@ -1,7 +1,8 @@
 // OpenMM-Flash: machine-learned force fields for OpenMM. Copyright (c) 2026 the OpenMM-Flash authors.
 // SPDX-License-Identifier: MIT
 //
-// One step of a SchNet forward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another:
+// One step of a SchNet forward, for tiles of ROWS particles; a work-group of 128 threads takes one tile after another (with filters of low rank
+// a larger one takes spans of tiles, messageLowRank.cc):
 //
 //   IS_BLOCK       m_i = sum_j y_j * G(r_ij);  v_i = act(B m_i + b);  x_i += D v_i + d
 //   IS_EMBEDDING   x_i = (K's left half) Emb[type_i] + k + (K's right half) sum_j Emb'[type_j] * G(r_ij), j not an image of i
@@ -14,19 +15,18 @@
 // [particle][HIDDEN_WIDTH], y and q [particle][WIDTH]. In front of the first block x and y are tables over types (xByType, yByType).
 // Bytes a particle beside the pairs': 8 H + 4 F (act' 4 H more with forces); a work-group reads each layer's weights once.
 // Local memory: a tile, and another one or what messages need (SCRATCH_REALS). No atomics; nothing of another tile is written.
-// nvcc 13, sm_90, tensor cores, H = F = 128, 16 rows: 62 registers and 17 KB with tables, 66 and 21 KB with rank 32; no spills.
+// nvcc 13, sm_90, tensor cores, H = F = 128, 16 rows: 62 registers and 17 KB with tables, 136 with rank 32; no spills.
 
-KERNEL void schnetForward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int expansion, GLOBAL const real* RESTRICT y, int yByType,
+KERNEL void schnetForward(PAIR_ROWS, FILTER, GLOBAL const real* RESTRICT y, int yByType,
                           GLOBAL const real* xSource, int xByType, GLOBAL real* x,
                           GLOBAL real* RESTRICT derivatives, DENSE_LAYERS, int block, int next, GLOBAL real* RESTRICT yNext, int readout,
                           GLOBAL real* RESTRICT readoutDerivatives, GLOBAL real* RESTRICT energies, int firstEnergy, real share, GLOBAL real* RESTRICT gx,
                           GLOBAL real* RESTRICT q, int includeForces) {
-    LOCAL real first[TILE_REALS], second[SCRATCH_REALS];
+    MESSAGE_MEMORY
     const int readoutLayers = (next >= 0 ? 0 : READOUT_LAYERS);
-    for (int tile = GROUP_ID; tile*ROWS < numParticles; tile += NUM_GROUPS) {
-        const int begin = tile*ROWS, rows = min(ROWS, numParticles-begin);
+    FOR_EACH_TILE(PASS_MESSAGES)
 #if defined(IS_BLOCK)
-        passMessages(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType);
+        MESSAGES_OF_TILE;
         DENSE(second, false, first, rows, block+LAYER_B);
         SYNC_THREADS;
         activateRows(second, derivatives, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH, 0, includeForces);
@@ -34,7 +34,7 @@ KERNEL void schnetForward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int exp
         SYNC_THREADS;
         DENSE(first, true, second, rows, block+LAYER_D);
 #elif defined(IS_EMBEDDING)
-        passMessages(first, second, begin, rows, PASS_PAIR_ROWS, PASS_FILTER, y, yByType);
+        MESSAGES_OF_TILE;
         loadRows(second, xSource, begin, rows, HIDDEN_WIDTH, HIDDEN_WIDTH, xByType, types);
         SYNC_THREADS;
         DENSE(second, true, first, rows, block+LAYER_K);
@@ -100,5 +100,5 @@ KERNEL void schnetForward(PAIR_ROWS, GLOBAL const real4* RESTRICT table, int exp
         backToMessage(h, other, begin, lastRows, PASS_DENSE_LAYERS, block, 1, derivatives, q, WIDTH);
 #endif
 #endif
-    }
+    END_OF_TILES
 }
