@@ -14,7 +14,7 @@ namespace OpenMMFlash {
 
 namespace {
 
-/** Warps of a work-group that runs alone on a multiprocessor (168 registers a thread), and of one of which there should be several. */
+/** Warps of a work-group whose features are in local memory (168 registers a thread), and of others, which need more registers. */
 constexpr int ManyWarps = 12, FewWarps = 8;
 /** Channels of a slice, in blocks of 16: as many sums as registers can hold, forward and backward, where there are also sums over channels. */
 constexpr int MostForwardBlocks = 8, MostBackBlocks = 4;
@@ -255,7 +255,13 @@ bool CommonLowRank::setParticles() {
         rows = std::max(rows, span.w - span.z);
         candidate.particles = std::max(candidate.particles, span.y);
     }
+    Layout other = candidate;
     choose(candidate, rows);
+    if (!candidate.features) {
+        other.warps = FewWarps;
+        choose(other, rows);
+        candidate = other;
+    }
     const size_t n = device.particles.getSize(), size = n * candidate.rowParts * blocks * 16;
     if (!spans.isInitialized())
         spans.initialize<mm_int4>(cc, n, "flashSpans");
