@@ -28,7 +28,7 @@ VARIANTS = (
 )  # protonation states, as AMBER and CHARMM call them
 KNOWN = frozenset((*RESIDUES, *CAPS, *VARIANTS))
 LONGEST_PEPTIDE_BOND = 0.2  # nm
-RELAXATION = 300  # iterations
+RELAXATION, RELAXATION_CUTOFF, MOST_WITHOUT_CUTOFF = 200, 1.2, 300  # iterations, nm, atoms
 
 
 @dataclasses.dataclass
@@ -159,7 +159,8 @@ def _complete(source, topology, positions, platform, pH, notes):
     """Add heavy atoms that are missing, where PDBFixer is there to do it, and hydrogens."""
     from openmm import app, unit
 
-    if importlib.util.find_spec("pdbfixer") is not None:
+    fixable = importlib.util.find_spec("pdbfixer") is not None
+    if fixable:
         topology, positions = _addHeavyAtoms(topology, positions, platform, notes)
     forceField = app.ForceField("amber14-all.xml")
     modeller = app.Modeller(topology, positions * unit.nanometer)
@@ -167,16 +168,14 @@ def _complete(source, topology, positions, platform, pH, notes):
     modeller.addHydrogens(pH=pH, platform=platform)
     unmatched = forceField.getUnmatchedResidues(modeller.topology)
     if unmatched:
+        advice = "Complete it" if fixable else "Install PDBFixer (pip install pdbfixer), which completes it, or do that yourself"
         names = ", ".join(f"{residue.name} {residue.id} of chain {residue.chain.id}" for residue in unmatched[:5])
         more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
-        raise CompareError(f"{source}: atoms of {names}{more} are missing or have other names than AMBER knows. {_FIX}")
+        raise CompareError(f"{source}: atoms of {names}{more} are missing or have other names than AMBER knows. {advice}.")
     added = modeller.topology.getNumAtoms() - before
     if added:
         notes.append(f"{added} hydrogens were added for pH {pH:g} (openmm.app.Modeller).")
     return modeller.topology, _array(modeller.positions)
-
-
-_FIX = "Complete the structure, or install PDBFixer (pip install pdbfixer), which compare then uses."
 
 
 def _addHeavyAtoms(topology, positions, platform, notes):
@@ -206,10 +205,12 @@ def _addHeavyAtoms(topology, positions, platform, notes):
 def _relax(topology, positions, platform, notes):
     """A few hundred steps of minimization with AMBER in GBn2: structures from experiments, and added atoms above all, have clashes."""
     import openmm as mm
-    from openmm import app
+    from openmm import app, unit
 
     try:
-        system = app.ForceField("amber14-all.xml", "implicit/gbn2.xml").createSystem(topology, nonbondedMethod=app.NoCutoff)
+        field = app.ForceField("amber14-all.xml", "implicit/gbn2.xml")
+        method = app.NoCutoff if topology.getNumAtoms() <= MOST_WITHOUT_CUTOFF else app.CutoffNonPeriodic
+        system = field.createSystem(topology, nonbondedMethod=method, nonbondedCutoff=RELAXATION_CUTOFF * unit.nanometer)
     except ValueError as error:
         raise CompareError(f"AMBER does not know this structure: {' '.join(str(error).split())}") from error
     context = mm.Context(system, mm.VerletIntegrator(0.001), platform)
