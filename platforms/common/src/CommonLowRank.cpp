@@ -286,7 +286,7 @@ void CommonLowRank::addDefines(std::map<std::string, std::string>& defines) cons
         defines["SHARED_POINTS"] = "1";
     defines["EXPANSION"] = onTensorCores ? "uint4" : "real";
     define("EXPANSION_SIZE", blocks * (onTensorCores ? (steps + splitSteps) * 32 : 16 * 16 * steps));
-    define("FORWARD_TILES", onTensorCores ? 2 : 1);
+    define("FORWARD_TILES", onTensorCores && layout.features ? 2 : 1);
     define("BACK_TILES", 1);
     define("MOST_FRAGMENTS", 2);
     define("WARPS", layout.warps);

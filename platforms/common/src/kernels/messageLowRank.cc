@@ -345,9 +345,9 @@ DEVICE void loadFilter(LOCAL_ARG real* pool, GLOBAL const real* RESTRICT functio
 #define MESSAGES_OF_TILE_BACK MESSAGES_OF_TILE
 
 #ifndef __OPENCL_VERSION__
-// Registers for a work-group as large as this.
+// Registers for a work-group as large as this, of which a multiprocessor need not hold a second one.
 #undef KERNEL
-#define KERNEL extern "C" __global__ __launch_bounds__(THREADS)
+#define KERNEL extern "C" __global__ __launch_bounds__(THREADS, 1)
 #endif
 #undef LOCAL_ID
 #define LOCAL_ID (getThread()%TEAM_SIZE)
