@@ -120,7 +120,8 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
     folder = _folder.Folder(output)
     run = folder.open()
     try:
-        settings = run["settings"]
+        # A run from before there was replica exchange says nothing about it.
+        settings = run["settings"] = {"temperatures_K": None, "exchange_interval": None, **run["settings"]}
         refuseDifferences(run, structurePath, modelName, options, given, folder)
         if {"time", "steps"} & given:
             steps = countSteps(options["time"], options["steps"], settings["timestep_fs"])
