@@ -342,7 +342,7 @@ def _connect(stack, distributed, scheduler, workers, threads):
             raise ValueError(
                 f"There is no Dask scheduler at {scheduler}: {error}. `dask scheduler` starts one and tells its address."
             ) from error
-    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "silence_logs": logging.ERROR}
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     cluster = distributed.LocalCluster(n_workers=workers, **options)
     stack.enter_context(cluster)
     return stack.enter_context(distributed.Client(cluster)), threads or max(1, (os.cpu_count() or 1) // workers)

@@ -244,7 +244,7 @@ def testCommand(beads, cluster, tmp_path):
     inputs = (tmp_path / "chain.npz", "-m", tmp_path / "beads.safetensors", "-o", out)
     base = (*inputs, "--runs", 2, "--replicas", 2, "--steps", 60, "--interval", 20, "--chunk", 40, "--no-minimize", "--equilibrate", 0)
     output = call(*base, *where)
-    assert "2 runs, 2 replicas each" in output and "Done: 2 of 2 runs" in output
+    assert "2 runs, 2 replicas each" in output and "Done: 2 of 2 runs" in output and "2 runs start from the structure's 3 frames" in output
     ensemble = Ensemble(out)
     assert [steps(ensemble, run) for run in range(2)] == [[20, 40, 60]] * 2
     # Copies start from the frames in turn, run by run.

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import ensemble as ensembles
 from . import _folder
-from ._app import UserError, oneLine, say
+from ._app import UserError, note, oneLine, say
 from ._outputs import checkFolder
 from ._run import Progress, countSteps, describeInputs, describeTemperatures, nameOf, prepare, versions, writeTopology
 
@@ -34,7 +34,7 @@ def create(structurePath, modelName, output, overwrite, runs, chunk, options):
     checkFolder(output or os.curdir)
     with usersErrors():
         ensembles.importDistributed()
-    inputs, settings, _ = prepare(structurePath, modelName, {**options, "checkpoint_interval": chunk})
+    inputs, settings, _ = prepare(structurePath, modelName, {**options, "checkpoint_interval": chunk}, allFrames=runs > 1)
     path = os.path.abspath(output or nameOf(structurePath, inputs.model))
     if overwrite:
         removeEnsemble(path)
@@ -73,6 +73,8 @@ def startPositions(inputs, replicas, runs, frame):
     frames = inputs.structure.frames
     if frames is None or frame is not None:
         return inputs.positions[None]
+    if runs > 1:
+        note(f"The {runs} runs start from the structure's {len(frames)} frames in turn (--frame takes one for all).")
     return np.stack([np.concatenate([frames[(r * replicas + k) % len(frames)] for k in range(replicas)]) for r in range(runs)])
 
 

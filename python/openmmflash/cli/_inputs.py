@@ -71,14 +71,15 @@ def createInputs(
     priors=True,
     replicas=1,
     removeCMMotion=False,
+    allFrames=False,
 ):
-    """Load a model and a structure and build the System of `replicas` copies."""
+    """Load a model and a structure and build the System of `replicas` copies. allFrames: the caller uses all frames of the structure."""
     from .. import FlashForce
     from .. import system as systems
     from ._topology import makeTopology
 
     model = loadModel(modelName)
-    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens, replicas > 1)
+    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens, allFrames or replicas > 1)
     total = replicas * structure.numParticles
     if replicas > 1 and total > MAX_PARTICLES:
         raise UserError(

@@ -53,7 +53,7 @@ def startRun(structurePath, modelName, output, overwrite, showProgress, options)
         folder.close()
 
 
-def prepare(structurePath, modelName, options):
+def prepare(structurePath, modelName, options, allFrames=False):
     """(Inputs, settings, Context) of a new simulation, its energy looked at."""
     from openmm import unit
 
@@ -68,6 +68,7 @@ def prepare(structurePath, modelName, options):
         priors=options["priors"],
         replicas=countReplicas(options),
         removeCMMotion=True,
+        allFrames=allFrames,
     )
     settings = resolve(options, inputs.model)
     if settings["pressure_bar"] is not None:
