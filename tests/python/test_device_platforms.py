@@ -407,6 +407,7 @@ PARTS_OF = {
     "aev": "computeAev",
     "dense": "schnetForward",
     "flash": "findPairs",
+    "lowRankProduct": "schnetForward",
     "messageLowRank": "schnetForward",
     "messageTable": "schnetForward",
     "radialTable": "findPairs",
@@ -459,6 +460,7 @@ def test_everyKernelIsCompiledAndRun(tmp_path):
         *((LARGE_GROUP, value, "whole number from 1") for value in ("0", "-1", "1e3", "all", "99999999999")),
         *(("OPENMMFLASH_DEVICE_ROWS", value, "16, 8, 4, 2 or 1") for value in ("0", "3", "32", "x")),
         *(("OPENMMFLASH_DEVICE_FILTER", value, "low rank") for value in ("-1", "3", "table")),
+        *(("OPENMMFLASH_DEVICE_LOCAL_BYTES", value, "whole number from 4096") for value in ("0", "4095", "48 KB")),
     ],
 )
 def test_wrongValuesOfVariables(variable, value, allowed, monkeypatch):
