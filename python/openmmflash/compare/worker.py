@@ -3,6 +3,7 @@
 """Runs one engine in a process of its own: python -m openmmflash.compare.worker JOB.json. What it found is in the folder's result.json."""
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import sys
@@ -52,7 +53,7 @@ def run(job):
         "details": setup.details
         | {
             "integrator": f"LangevinMiddle, {setup.timestep:g} fs, {settings.friction:g}/ps",
-            "program": f"OpenMM {mm.version.version}, {settings.platform}",
+            "program": f"OpenMM {importlib.metadata.version('openmm')}, {settings.platform}",
         },
         "timestep_fs": setup.timestep,
         "replicas": setup.replicas,
