@@ -250,6 +250,8 @@ def testBeadsOfMartini(platform, tmp_path):
     beads = [line[12:16].strip() for line in (tmp_path / "cg.pdb").read_text().splitlines() if line.startswith("ATOM")]
     assert beads.count("BB") == 4 and beads.count("SC1") == 4 and len(beads) == 8
     assert [line.split() for line in molecules if line.strip()] == [["molecule_0", "1"]] and martini._charge(str(tmp_path), molecules) == 0
+    atoms = (tmp_path / "molecule_0.itp").read_text().split("[ atoms ]")[1].split("[")[0].strip().splitlines()
+    assert [float(line.split()[6]) for line in atoms] == [0] * 8  # caps make both ends neutral
 
 
 def testMartiniWithGromacs(platform, shared, tmp_path):

@@ -18,13 +18,13 @@ import numpy as np
 
 from . import CompareError
 from .protein import CAPS
-from .settings import EQUILIBRATION, LIMIT, SINGLE
+from .settings import EQUILIBRATION, LIMIT, PADDING, SALT, SINGLE
 
 TIMESTEP = 20.0  # fs
 WATER_SPACING = 0.494  # nm: 8.3 beads of four waters in a nm^3
-JITTER, DISTANCE, SOLVENT_RADIUS = 0.06, 1.0, 0.21  # nm; DISTANCE from the protein to the wall, half of that to its copies
+JITTER, SOLVENT_RADIUS = 0.06, 0.21  # nm
 ANTIFREEZE = 0.1  # of MARTINI 2's water beads, which freeze at room temperature without
-SALT, AVOGADRO = 0.15, 0.60221  # mol/l, per nm^3 and mol/l
+AVOGADRO = 0.60221  # per nm^3 and mol/l
 # What each version calls its ions, and a type by which its interaction file is told.
 VERSIONS = {
     "martini22": {"type": "Qda", "title": "MARTINI 2.2", "sodium": "NA+", "chloride": "CL-", "options": ["-noscfix"]},
@@ -244,7 +244,8 @@ def _crowd(gromacs, settings):
 
 def _solvate(gromacs, interactions, molecules, folder, seed):
     """Protein, water, ions and antifreeze in a dodecahedron: solvated.gro and system.top. Returns {molecule: how many}."""
-    gromacs("editconf", "-f", "cg.pdb", "-d", DISTANCE, "-bt", "dodecahedron", "-o", "boxed.gro")
+    width = f"{_width(os.path.join(folder, 'cg.pdb')):.3f}"
+    gromacs("editconf", "-f", "cg.pdb", "-box", width, "-bt", "dodecahedron", "-c", "-o", "boxed.gro")
     _writeWater(os.path.join(folder, "water.gro"), seed)
     gromacs("solvate", "-cp", "boxed.gro", "-cs", "water.gro", "-radius", SOLVENT_RADIUS, "-o", "watered.gro")
     with open(os.path.join(folder, "watered.gro"), encoding="utf-8") as file:
@@ -279,7 +280,18 @@ def _solvate(gromacs, interactions, molecules, folder, seed):
     listed = [line for line in molecules if line.strip()] + [f"{name} {count}" for name, count in wanted.items() if count]
     with open(os.path.join(folder, "system.top"), "w", encoding="utf-8") as file:
         file.write("\n".join([*includes, "[ system ]", "protein in MARTINI water", "[ molecules ]", *listed, ""]))
-    return {"beads": first, "charge": charge, **wanted}
+    number = sum(int(line.split()[1]) for line in molecules if line.strip())
+    return {"beads": first, "charge": charge, "molecules": number, **wanted}
+
+
+def _width(path):
+    """Of the box in nm: the protein's diameter and PADDING, but at least twice PADDING, as openmm.app.Modeller.addSolvent has it."""
+    import mdtraj
+    from scipy.spatial.distance import pdist
+
+    points = mdtraj.load(path).xyz[0]
+    diameter = pdist(points).max() if len(points) > 1 else 0.0
+    return max(float(diameter) + PADDING, 2 * PADDING)
 
 
 def _writeWater(path, seed):
@@ -338,15 +350,18 @@ def _mdLog(path):
 
 def _result(gromacs, interactions, settings, counts, interval, load, cpu):
     folder = gromacs.folder
-    # Beads are written where they are in the box: molecules become whole again, and the first frame's beads are the reference's.
+    # Beads are written where they are in the box: molecules become whole again, and several of them come together.
     with open(os.path.join(folder, "protein.ndx"), "w", encoding="ascii") as file:
         numbers = [str(k) for k in range(1, counts["beads"] + 1)]
         file.write("[ Protein ]\n" + "\n".join(" ".join(numbers[k : k + 15]) for k in range(0, len(numbers), 15)) + "\n")
     gromacs("convert-tpr", "-s", "produce.tpr", "-n", "protein.ndx", "-o", "protein.tpr")
-    gromacs("trjconv", "-f", "produce.xtc", "-s", "protein.tpr", "-pbc", "whole", "-o", "trajectory.xtc", answer="System\n")
+    whole = "whole.xtc" if counts["molecules"] > 1 else "trajectory.xtc"
+    gromacs("trjconv", "-f", "produce.xtc", "-s", "protein.tpr", "-pbc", "whole", "-o", whole, answer="System\n")
+    if counts["molecules"] > 1:
+        gromacs("trjconv", "-f", whole, "-s", "protein.tpr", "-pbc", "cluster", "-o", "trajectory.xtc", answer="System\nSystem\n")
     found = _mdLog(os.path.join(folder, "produce.log"))
     water = counts["W"] + counts.get("WF", 0)
-    ions = sum(count for name, count in counts.items() if name not in ("beads", "charge", "W", "WF"))
+    ions = sum(count for name, count in counts.items() if name not in ("beads", "charge", "molecules", "W", "WF"))
     antifreeze = f", {counts['WF']} of them antifreeze" if counts.get("WF") else ""
     salt = f"{ions} ions ({SALT:g} mol/l NaCl, neutral)" if ions else f"no ions (none in the files given; charge {counts['charge']:+d} e)"
     title = interactions.entry["title"]
@@ -354,7 +369,7 @@ def _result(gromacs, interactions, settings, counts, interval, load, cpu):
         "title": f"{title}, GROMACS",
         "details": {
             "force field": f"{title} (martinize2{', elastic network' if settings.elastic else ', no elastic network'})",
-            "solvent": f"{water} water beads of four waters{antifreeze}, {salt}, {2 * DISTANCE:g} nm from copy to copy, 1 bar",
+            "solvent": f"{water} water beads of four waters{antifreeze}, {salt}, {PADDING:g} nm from copy to copy, 1 bar",
             "particles": f"{counts['beads'] + water + ions} beads, {counts['beads']} of the protein",
             "constraints": "those of the topology (rings, short bonds)",
             "integrator": f"leap-frog, {TIMESTEP:g} fs, v-rescale 1 ps",

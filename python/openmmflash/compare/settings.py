@@ -8,6 +8,7 @@ FLASH, VACUUM, IMPLICIT, EXPLICIT, MARTINI = "flash", "amber-vacuum", "amber-imp
 ENGINES = (FLASH, VACUUM, IMPLICIT, EXPLICIT, MARTINI)
 EQUILIBRATION = 0.1  # of the time budget, before it
 SINGLE = 0.05  # of the time budget, after it: the speed of one trajectory where several ran together, and of several where one ran
+PADDING, SALT = 2.0, 0.15  # nm from copy to copy and mol/l, of boxes with water
 LIMIT = 900  # seconds beyond three budgets after which an engine is ended
 
 

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 
-from .settings import EXPLICIT, FLASH, IMPLICIT, VACUUM
+from .settings import EXPLICIT, FLASH, IMPLICIT, PADDING, SALT, VACUUM
 
 # OpenMM's user guide: heavier hydrogens, constrained, and LangevinMiddleIntegrator allow 4 fs.
 AMBER_TIMESTEP, HYDROGEN_MASS = 4.0, 1.5  # fs, amu
-PADDING, SALT, CUTOFF = 2.0, 0.15, 0.9  # nm from copy to copy, mol/l, nm
+CUTOFF = 0.9  # nm
 IMPLICIT_NAMES = {"gbn2": "GBn2", "obc2": "OBC2"}
 BEADS_AT_ONCE = 16  # trajectories of beads in one Context, unless asked otherwise
 
@@ -127,6 +127,21 @@ def _amber(name, topology, positions, settings, platform):
         barostat = mm.MonteCarloBarostat(1.0 * unit.bar, settings.temperature * unit.kelvin)
         barostat.setRandomNumberSeed(settings.seed + 2)
         system.addForce(barostat)
+        system.addForce(_together(topology))
     details["particles"] = f"{system.getNumParticles()} atoms" + (f", {topology.getNumAtoms()} of the protein" if name == EXPLICIT else "")
     details["constraints"] = f"bonds of hydrogens, whose mass is {HYDROGEN_MASS:g} amu"
     return Setup(system, start, topology, 1, AMBER_TIMESTEP, title, details)
+
+
+def _together(topology):
+    """Bonds without energy between chains: the barostat moves what is bonded as a whole, and would put chains into different copies of the
+    box."""
+    import openmm as mm
+
+    force = mm.HarmonicBondForce()
+    first = [next(chain.atoms()).index for chain in topology.chains()]
+    for a, b in zip(first, first[1:]):
+        force.addBond(a, b, 0.0, 0.0)
+    force.setUsesPeriodicBoundaryConditions(True)
+    force.setName("chains together")
+    return force
