@@ -17,6 +17,7 @@ REQUIRED = [
     r"OpenMM\.libs/include/openmmflash/FlashForce\.h",
     r"OpenMM\.libs/include/openmmflash/FlashModel\.h",
     r"openmmflash/__init__\.py",
+    r"openmmflash/compare/report\.html\.j2",
     r"openmmflash/_[A-Za-z_]+\.(cpython|abi3)[^/]*\.so",
     r"openmmflash_entrypoints/data/openmmflash/ani2x\.xml",
     r"openmmflash_entrypoints/data/openmmflash/register\.xml",
