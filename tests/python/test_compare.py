@@ -170,6 +170,29 @@ def testAFailedEngine(ani, tmp_path):
     assert "has mine.txt, which no comparison wrote" in " ".join(output.split())
 
 
+def testTwoComparisonsInOneFolder(ani, tmp_path, monkeypatch):
+    """--overwrite does not touch a comparison that is running; once this has ended, it is replaced."""
+    from openmmflash.compare import runner
+
+    folder, calls = tmp_path / "out", []
+
+    def compare(source, settings, path, *_):
+        calls.append(sorted(os.listdir(path)))
+        (folder / "amber-vacuum").mkdir()
+        (folder / "amber-vacuum/trajectory.xtc").write_text("precious")
+        if len(calls) == 1:
+            output = invoke(*SHORT, "--model", ani, "-o", folder, "--overwrite", code=2)
+            assert "Another openmm-flash run is writing to" in output
+            assert (folder / "amber-vacuum/trajectory.xtc").read_text() == "precious"
+        return [], "report.html"
+
+    monkeypatch.setattr(runner, "compare", compare)
+    monkeypatch.setattr(runner, "isFailure", lambda *_: False)
+    invoke(*SHORT, "--model", ani, "-o", folder)
+    invoke(*SHORT, "--model", ani, "-o", folder, "--overwrite")
+    assert calls == [["run.lock"], ["run.lock"]]
+
+
 @pytest.mark.parametrize("program, code", [("false", 1), ("true", 0)])
 def testAProcessThatDies(tmp_path, monkeypatch, program, code):
     """Without a result: the engine has failed, whatever its exit code is."""

@@ -64,11 +64,13 @@ def command(structure, **options):
     platform, properties = choosePlatform(options["platform"], options["threads"])
     settings = _settings(options, isAtomistic(model), platform.getName(), properties)
     folder = os.path.abspath(options["output"])
-    _makeFolder(folder, options["overwrite"])
+    locked = _makeFolder(folder, options["overwrite"])
     try:
         outcomes, path = compare(structure, settings, folder, platform, options["alanines"], say)
     except CompareError as error:
         raise UserError(str(error)) from error
+    finally:
+        locked.close()
     say(f"report: {path}")
     if isFailure(outcomes, settings):
         click.get_current_context().exit(1)
@@ -127,27 +129,30 @@ def _settings(options, atomistic, platform, properties):
 
 
 def _makeFolder(folder, overwrite):
-    """An empty folder; `overwrite` removes an earlier comparison, and nothing else."""
+    """An empty folder, locked until it is closed; `overwrite` removes an earlier comparison, and nothing else."""
     import os
     import shutil
 
     from ..compare.runner import REPORT
+    from ._folder import LOCK, Folder
     from ._outputs import checkFolder
 
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise UserError(f"--output {folder} is a file. Give the name of a folder.")
     checkFolder(folder)
     os.makedirs(folder, exist_ok=True)
-    if not os.listdir(folder):
-        return
-    if not overwrite:
+    found = set(os.listdir(folder)) - {LOCK}
+    if found and not overwrite:
         raise UserError(f"The folder {folder} is not empty. Give another --output, or --overwrite to replace the comparison in it.")
-    foreign = sorted(set(os.listdir(folder)) - {*REPORT, *ENGINES})
+    foreign = sorted(found - {*REPORT, *ENGINES})
     if foreign:
         raise UserError(f"--overwrite: {folder} has {', '.join(foreign[:5])}, which no comparison wrote. Give another --output.")
-    for name in os.listdir(folder):
+    locked = Folder(folder)
+    locked.lock()
+    for name in {*REPORT, *ENGINES} & set(os.listdir(folder)) if overwrite else ():
         path = os.path.join(folder, name)
         if os.path.isdir(path):
             shutil.rmtree(path)
         else:
             os.remove(path)
+    return locked
