@@ -3,6 +3,7 @@
 """Forces of a classical force field times 1 - lambda, with lambda a parameter of the Context and the derivative by it at hand."""
 
 import copy
+import re
 
 import numpy as np
 import openmm as mm
@@ -15,6 +16,9 @@ SWITCH = (
     "switchingFactor = select(step(r - switchStart), 1 + switchX^3*(switchX*(15 - 6*switchX) - 10), 1); "
     "switchX = (r - switchStart)/(cutoffEnd - switchStart)"
 )
+IDENTIFIER = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+# What custom forces call their geometry, whether an expression uses it or not.
+VARIABLES = {mm.CustomBondForce: ("r",), mm.CustomAngleForce: ("theta",), mm.CustomTorsionForce: ("theta",)}
 
 # Energies as OpenMM's User Guide defines them, section "Standard Forces": class -> (custom class, expression, parameters).
 HARMONIC = {
@@ -142,8 +146,25 @@ def scaledCustomNonbonded(force, atoms, periodic, parameter):
     return [_named(bonds, force, parameter)] if bonds.getNumBonds() else []
 
 
+def _refuseTakenName(scaled, force, parameter):
+    """Within an expression a name means one thing: a parameter called as a variable would silently be this variable."""
+    energy = scaled.getEnergyFunction()
+    taken = {name for kind, names in VARIABLES.items() if isinstance(scaled, kind) for name in names} | set(IDENTIFIER.findall(energy))
+    kinds = {mm.CustomBondForce: "Bond", mm.CustomAngleForce: "Angle", mm.CustomTorsionForce: "Torsion", mm.CustomCompoundBondForce: "Bond"}
+    what = f"Per{kinds[type(scaled)]}Parameter"
+    taken |= {getattr(scaled, f"get{what}Name")(i) for i in range(getattr(scaled, f"getNum{what}s")())}
+    if isinstance(scaled, mm.CustomCompoundBondForce):
+        taken |= {f"{axis}{i + 1}" for axis in "xyz" for i in range(scaled.getNumParticlesPerBond())}
+    if parameter in taken:
+        raise ValueError(
+            f"parameter={parameter!r}: the energy of {force.getName()}, {energy!r}, has something else by this name. "
+            f"Choose another one; taken are {', '.join(sorted(taken))}."
+        )
+
+
 def _named(scaled, force, parameter):
     """Put the factor into a custom force, and what is common to a force and the one that stands for it."""
+    _refuseTakenName(scaled, force, parameter)
     energy, *definitions = filter(str.strip, scaled.getEnergyFunction().split(";"))
     scaled.setEnergyFunction(";".join([f"(1 - {parameter})*({energy})", *definitions]))
     scaled.addGlobalParameter(parameter, 1.0)

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as etree
 
 import openmm as mm
 
-from ._scaledforces import scaledCustomNonbonded, scaledForces, scaledNonbonded
+from ._scaledforces import IDENTIFIER, scaledCustomNonbonded, scaledForces, scaledNonbonded
 from .structurefile import StructureError
 from .system import asModel, elementTypes
 
@@ -66,7 +66,7 @@ def createMixedSystem(
         Make the energy (1 - lambda) U(force field) + lambda U(mixed), with lambda a parameter of the Context, 1 by default, and
         State.getEnergyParameterDerivatives() tell dU/dlambda. At lambda = 0 the energy is that of `system`.
     parameter : str
-        The name of lambda.
+        The name of lambda: letters, digits and _, and none that the energy of a scaled force uses ("k", "r", "theta", ...).
     removeConstraints : bool
         Remove the constraints between atoms of the model.
     forceGroup : int
@@ -89,6 +89,8 @@ def createMixedSystem(
         raise ValueError(
             f"The system has {system.getNumParticles()} particles and the topology {topology.getNumAtoms()} atoms; they must agree."
         )
+    if interpolate and not (isinstance(parameter, str) and IDENTIFIER.fullmatch(parameter)):
+        raise ValueError(f"parameter={parameter!r}; a name of letters, digits and _ is needed, as OpenMM's expressions have them.")
     _refuseCutBonds(topology, set(atoms))
     periodic = system.usesPeriodicBoundaryConditions()
     mixed, inside = _split(system, set(atoms), parameter if interpolate else None)

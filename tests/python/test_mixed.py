@@ -277,13 +277,35 @@ class TestRefused:
         createMixedSystem(solvated.topology, taken, atoms, path)
         with pytest.raises(ValueError, match=f"CustomExternalForce has a global parameter '{LAMBDA}' already"):
             createMixedSystem(solvated.topology, taken, atoms, path, interpolate=True)
-        createMixedSystem(solvated.topology, taken, atoms, path, interpolate=True, parameter="x")
+        createMixedSystem(solvated.topology, taken, atoms, path, interpolate=True, parameter="lambda_model")
         offset = copy.deepcopy(system)
         nonbonded = next(force for force in offset.getForces() if isinstance(force, openmm.NonbondedForce))
         nonbonded.addGlobalParameter("charge", 1.0)
         nonbonded.addParticleParameterOffset("charge", 5, 1.0, 0.0, 0.0)
         with pytest.raises(ValueError, match="parameter offset for atom 5"):
             createMixedSystem(solvated.topology, offset, atoms, path)
+
+    @pytest.mark.parametrize("name", ["k", "theta0", "q", "epsilon", "r", "theta", "n", "x3", "a b", "1a"])
+    def testNamesWithinExpressions(self, solvated, system, path, name):
+        """In an expression such a name is a bond's constant or a coordinate, and the energy would silently be another one."""
+        atoms, own = peptideAtoms(solvated.topology), copy.deepcopy(system)
+        triple = openmm.CustomCompoundBondForce(3, "1e3*distance(p1, p2)")
+        triple.addBond([0, 1, 2], [])
+        own.addForce(triple)
+        createMixedSystem(solvated.topology, own, atoms, path, parameter=name)  # where it plays no role
+        with pytest.raises(ValueError, match=f"parameter='{name}'.*(has something else by this name|a name of letters)"):
+            createMixedSystem(solvated.topology, own, atoms, path, interpolate=True, parameter=name)
+
+    def testNamesThatAreFree(self, solvated, system, path):
+        """Neither is a number's exponent a name, nor the part of one."""
+        atoms, own = peptideAtoms(solvated.topology), copy.deepcopy(system)
+        bond = openmm.CustomBondForce("1e3*strength*r^2; strength = 2.e1")
+        bond.addBond(0, 1, [])
+        own.addForce(bond)
+        expected = Evaluation(own, solvated.positions).energy
+        for name in ("e3", "e1", "streng", "R"):
+            way = Evaluation(createMixedSystem(solvated.topology, own, atoms, path, True, name), solvated.positions)
+            assert way.at(**{name: 0.0}).energy == pytest.approx(expected, abs=1e-7)
 
     def testComputedValues(self, solvated, system, path):
         foreign = copy.deepcopy(system)
