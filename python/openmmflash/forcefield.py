@@ -40,6 +40,8 @@ class FlashGenerator:
 
     Parameters
     ----------
+    forceField : openmm.app.ForceField
+        The one that it is registered with.
     model : FlashModel
     bondLengths : dict of (str, int or None) to float
         Lengths, in nm, of constrained bonds to hydrogen, by the other atom's symbol and its number of neighbours (None: any other).
@@ -49,17 +51,14 @@ class FlashGenerator:
         What to call the force field in error messages.
     """
 
-    def __init__(self, model, bondLengths, water, source):
+    def __init__(self, forceField, model, bondLengths, water, source):
+        self.forceField = forceField
         self.model, self.bondLengths, self.water, self.source = model, bondLengths, water, source
         self._templates = {}
 
     def match(self, forceField, residue, bondedToAtom, ignoreExternalBonds, ignoreExtraParticles):
         """A template made to fit the residue: a model knows elements, so that every residue is a known one."""
-        if forceField.getGenerators() != [self]:
-            raise ValueError(
-                f"{self.source} cannot stand in one ForceField with other force fields: the model would act on top of their forces. "
-                "Load it alone; for a part of a system by a model and the rest by a force field see openmmflash.createMixedSystem."
-            )
+        self._refuseOthers()
         atoms = [atom for atom in residue.atoms() if not (ignoreExtraParticles and atom.element is None)]
         local = {atom.index: i for i, atom in enumerate(atoms)}
         bonds = tuple((i, local[j]) for atom, i in local.items() for j in bondedToAtom[atom] if i < local.get(j, -1))
@@ -68,6 +67,13 @@ class FlashGenerator:
         if key not in self._templates:
             self._templates[key] = self._template(forceField, atoms, bonds, outside)
         return self._templates[key]
+
+    def _refuseOthers(self):
+        if self.forceField.getGenerators() != [self]:
+            raise ValueError(
+                f"{self.source} cannot stand in one ForceField with other force fields: the model would act on top of their forces. "
+                "Load it alone; for a part of a system by a model and the rest by a force field see openmmflash.createMixedSystem."
+            )
 
     def _template(self, forceField, atoms, bonds, outside):
         template = openmmForceField.ForceField._TemplateData(f"openmmflash-{len(self._templates)}")
@@ -88,6 +94,7 @@ class FlashGenerator:
     def createForce(self, system, data, nonbondedMethod, nonbondedCutoff, args):
         """Called by ForceField.createSystem."""
         _refuseModeller()
+        self._refuseOthers()  # once more: residues named in residueTemplates are never matched
         if args.get("switchDistance", None) is not None:
             raise ValueError("switchDistance is given: the model has its own cutoff function. Leave it out.")
         args.get("flexibleConstraints", None)  # a model's energy always has the constrained coordinates, so that there is nothing to do
@@ -175,7 +182,7 @@ def parseElement(element, forceField):
         source = element.attrib["file"]
         path = findModel(os.path.join(_folderOf(element, source), source))
     bondLengths, water = _lengths(element)
-    generator = FlashGenerator(asModel(path), bondLengths, water, f"the force field of {source}")
+    generator = FlashGenerator(forceField, asModel(path), bondLengths, water, f"the force field of {source}")
     forceField.registerGenerator(generator)
     forceField.registerTemplateMatcher(generator.match)
 

@@ -252,6 +252,9 @@ class TestArguments:
         for order in (files, files[::-1]):
             with pytest.raises(ValueError, match="cannot stand in one ForceField with other force fields"):
                 app.ForceField(*order).createSystem(PEPTIDE.topology)
+            templates = {residue: residue.name for residue in PEPTIDE.topology.residues()}  # so that none is looked for
+            with pytest.raises(ValueError, match="cannot stand in one ForceField with other force fields"):
+                app.ForceField(*order).createSystem(PEPTIDE.topology, residueTemplates=templates)
 
     @pytest.mark.parametrize(
         ("element", "message"),
