@@ -59,7 +59,8 @@ def checkReplicas(system, replicas, integrator=None):
     ValueError
         Numbers of particles that do not fit; a CMMotionRemover, a barostat, a constraint, a group of FlashForce or a term that couples
         replicas; forces that differ between replicas or cannot be told apart; an integrator with one thermostat or one adaptive step for
-        all. The message names it and tells what to do. A CustomIntegrator that sums over all particles gives a UserWarning.
+        all, or with per-DOF variables (temperatures) for another number of particles. The message names it and tells what to do. A
+        CustomIntegrator that sums over all particles gives a UserWarning.
     """
     n = particlesPerReplica(system, replicas)
     masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
@@ -93,6 +94,8 @@ def checkReplicas(system, replicas, integrator=None):
             raise ValueError(
                 f"The energy of the System's {_name(force)} cannot be told apart by replica. Besides FlashForce there may be {listed}."
             )
+    if isinstance(integrator, mm.CustomIntegrator):
+        _checkSizes(integrator, system.getNumParticles())
     if integrator is not None and replicas > 1:
         _checkIntegrator(integrator, n)
     return one
@@ -171,7 +174,9 @@ class ReplicaLangevinIntegrator(mm.CustomIntegrator):
     stepSize : float or Quantity
         ps
     numParticles : int
-        Particles of one replica.
+        Particles of one replica. A Context does not check that temperatures times these are its particles: where they are fewer, the
+        other particles have no thermostat. `checkReplicas` does, `ReplicaEnergies` and `ReplicaExchange` too on the platforms CPU and
+        Reference.
 
     Raises
     ------
@@ -333,6 +338,17 @@ def _checkIntegrator(integrator, n):
                     f"The CustomIntegrator sums {expression!r} over all particles, replicas together; where {variable!r} acts on them, it "
                     "couples the replicas."
                 )
+
+
+def _checkSizes(integrator, particles):
+    """A Context takes too few or too many values as they are: without the others' kT there is no thermostat."""
+    for k in range(integrator.getNumPerDofVariables()):
+        found = len(integrator.getPerDofVariable(k))
+        if found not in (1, particles):  # one stands for all
+            raise ValueError(
+                f"The variable {integrator.getPerDofVariableName(k)!r} of the integrator has values for {found} particles, and the System "
+                f"has {particles}. Make the integrator with a temperature for each replica and the number of particles of one replica."
+            )
 
 
 def _refuseDifferent(what, values):

@@ -246,6 +246,26 @@ def testIntegrators(beads, recwarn):
     checkReplicas(alone, 1, openmm.NoseHooverIntegrator(300, 1, 0.001))
 
 
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+def testIntegratorsOfAnotherSize(beads, platform):
+    """OpenMM takes temperatures for fewer or more particles than there are, and leaves the others without a thermostat."""
+    system = makeSystem(beads)
+    for integrator in (
+        ReplicaLangevinIntegrator([300], 1, 0.004, BEADS),
+        ReplicaLangevinIntegrator([300, 300], 1, 0.004, BEADS - 1),
+        ReplicaLangevinIntegrator([300, 300, 300], 1, 0.004, BEADS),
+    ):
+        found = len(integrator.getPerDofVariableByName("kT"))
+        message = f"variable 'kT' of the integrator has values for {found} particles, and the System has 12"
+        with pytest.raises(ValueError, match=message):
+            checkReplicas(system, 2, integrator)
+        context = openmm.Context(system, integrator, openmm.Platform.getPlatform(platform))
+        with pytest.raises(ValueError, match=message):
+            ReplicaEnergies(context, 2)
+    with pytest.raises(ValueError, match="has values for 12 particles, and the System has 6"):
+        checkReplicas(makeSystem(beads, 1), 1, ReplicaLangevinIntegrator([300, 300], 1, 0.004, BEADS))
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
