@@ -11,6 +11,7 @@ import re
 import xml.etree.ElementTree as etree
 
 import openmm as mm
+from openmm import app
 
 from ._scaledforces import IDENTIFIER, scaledCustomNonbonded, scaledForces, scaledNonbonded
 from .structurefile import StructureError
@@ -53,6 +54,10 @@ def createMixedSystem(
     The interactions among the chosen atoms come from the model, those of all others, and between both, from the force field: mechanical
     embedding. The energy is that of openmmml.MLPotential.createMixedSystem.
 
+    What the model replaces is told by the atoms alone: every bonded or custom term all atoms of which are chosen goes, and with it your own
+    restraints and biases (CustomTorsionForce, CustomCompoundBondForce, HarmonicBondForce, ...). Add restraints and umbrellas to the System
+    that this function returns. docs/openmm-ml.md has a table of what goes and what stays.
+
     Parameters
     ----------
     topology : openmm.app.Topology
@@ -80,10 +85,18 @@ def createMixedSystem(
     Raises
     ------
     ValueError
-        An argument that does not fit; atoms that are bonded to others (OpenMM-ML has link atoms: MLPotential("ani2x-flash")); a force that
-        cannot be taken apart; with interpolate, constrained bonds that the force field has no energy for. StructureError, a ValueError:
-        an element that the model does not have.
+        An argument that does not fit; atoms that are bonded or constrained to others, by the topology or the System (OpenMM-ML has link
+        atoms: MLPotential("ani2x-flash")); atoms that a FlashForce of the System has already; a force that cannot be taken apart; with
+        interpolate, constrained bonds that the force field has no energy for. StructureError, a ValueError: an element that the model
+        does not have.
+    TypeError
+        Arguments in another order.
     """
+    if not isinstance(topology, app.Topology) or not isinstance(system, mm.System):
+        raise TypeError(
+            f"createMixedSystem got a {type(topology).__name__} and a {type(system).__name__}; an openmm.app.Topology and then an "
+            "openmm.System are needed."
+        )
     model, atoms = asModel(model), checkedAtoms(atoms, topology.getNumAtoms())
     if system.getNumParticles() != topology.getNumAtoms():
         raise ValueError(
@@ -91,7 +104,7 @@ def createMixedSystem(
         )
     if interpolate and not (isinstance(parameter, str) and IDENTIFIER.fullmatch(parameter)):
         raise ValueError(f"parameter={parameter!r}; a name of letters, digits and _ is needed, as OpenMM's expressions have them.")
-    _refuseCutBonds(topology, set(atoms))
+    inner = _refuseCutBonds(topology, system, set(atoms))
     periodic = system.usesPeriodicBoundaryConditions()
     mixed, inside = _split(system, set(atoms), parameter if interpolate else None)
     if interpolate:
@@ -106,7 +119,7 @@ def createMixedSystem(
             _excludeCustomNonbonded(force, atoms)
     for force in new:
         mixed.addForce(force)
-    flash = addSubsetForces(mixed, topology, model, atoms, periodic, forceGroup)
+    flash = addSubsetForces(mixed, topology, model, atoms, periodic, forceGroup, inner)
     if interpolate:
         flash.addGlobalParameter(parameter, 1.0)
         flash.addEnergyParameterDerivative(parameter)
@@ -131,26 +144,34 @@ def checkedAtoms(atoms, n):
     return atoms
 
 
-def addSubsetForces(system, topology, model, atoms, periodic, forceGroup):
+def addSubsetForces(system, topology, model, atoms, periodic, forceGroup, bonds=()):
     """Add to a System a FlashForce, returned, for some atoms of the topology, in their order; in a periodic box also their bonds.
 
-    Without a force that tells the bonds, a barostat would scale these atoms apart.
+    Without a force that tells the bonds, a barostat would scale these atoms apart. `bonds`: pairs of these atoms besides the topology's.
     """
     from . import FlashForce
 
     if not any(model.getTypeAtomicNumber(i) > 0 for i in range(model.getNumTypes())) or model.hasPairPrior():
         raise StructureError("A part of a system needs a model of elements without priors; this one has beads or a pair prior.")
     chosen, everyone = set(atoms), list(topology.atoms())
+    for other in (FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)):
+        common = chosen.intersection(other.getParticleParameters(i)[0] for i in range(other.getNumParticles()))
+        if common:
+            raise ValueError(
+                f"Atom {min(common)} ({everyone[min(common)]}) is in a FlashForce of the system already ({other.getName()!r}): two models "
+                "of the same atoms would add up. Choose other atoms, or begin with the classical system."
+            )
     force = FlashForce(model)
     force.addParticles(atoms, elementTypes([everyone[i] for i in atoms], model))
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setForceGroup(forceGroup)
     force.setName("FlashForce")
     system.addForce(force)
-    bonds = [(a.index, b.index) for a, b in topology.bonds() if a.index in chosen and b.index in chosen]
-    if periodic and bonds:
+    pairs = {(a.index, b.index) for a, b in topology.bonds() if a.index in chosen and b.index in chosen}
+    pairs = sorted({tuple(sorted(pair)) for pair in (*pairs, *bonds)})
+    if periodic and pairs:
         molecules = mm.HarmonicBondForce()
-        for a, b in bonds:
+        for a, b in pairs:
             molecules.addBond(a, b, 0.0, 0.0)
         molecules.setUsesPeriodicBoundaryConditions(True)
         molecules.setForceGroup(forceGroup)
@@ -159,14 +180,54 @@ def addSubsetForces(system, topology, model, atoms, periodic, forceGroup):
     return force
 
 
-def _refuseCutBonds(topology, chosen):
+def _refuseCutBonds(topology, system, chosen):
+    """Refuse bonds, of the topology or the System, between chosen and other atoms; returns the System's pairs of chosen atoms.
+
+    A bond between two atoms that see each other otherwise, too, is no chemical one but a restraint, which may be there.
+    """
+    atoms, inner, outer = list(topology.atoms()), [], []
     for a, b in topology.bonds():
         if (a.index in chosen) != (b.index in chosen):
-            inner, outer = (a, b) if a.index in chosen else (b, a)
-            raise ValueError(
-                f"Atom {inner.index} ({inner}) is bonded to atom {outer.index} ({outer}), which is not among the atoms. Choose whole "
-                'molecules, or let OpenMM-ML put link atoms there: openmmml.MLPotential("ani2x-flash").createMixedSystem(...).'
-            )
+            _cutBond(atoms, a.index, b.index, chosen, "bonded")
+    for i in range(system.getNumConstraints()):
+        a, b, _ = system.getConstraintParameters(i)
+        if (a in chosen) != (b in chosen):
+            _cutBond(atoms, a, b, chosen, "constrained")
+        elif a in chosen:
+            inner.append((a, b))
+    for force in system.getForces():
+        if isinstance(force, (mm.HarmonicBondForce, mm.CustomBondForce)):
+            pairs = [force.getBondParameters(i)[:2] for i in range(force.getNumBonds())]
+            inner += [(a, b) for a, b in pairs if a in chosen and b in chosen]
+            outer += [(a, b) for a, b in pairs if (a in chosen) != (b in chosen)]
+    if outer:
+        unseen = _excludedPairs(system)
+        for a, b in outer:
+            if unseen is None or frozenset((a, b)) in unseen:
+                _cutBond(atoms, a, b, chosen, "bonded, in the system,")
+    return inner
+
+
+def _cutBond(atoms, a, b, chosen, how):
+    inner, outer = (a, b) if a in chosen else (b, a)
+    raise ValueError(
+        f"Atom {inner} ({atoms[inner]}) is {how} to atom {outer} ({atoms[outer]}), which is not among the atoms. Choose whole "
+        'molecules, or let OpenMM-ML put link atoms there: openmmml.MLPotential("ani2x-flash").createMixedSystem(...).'
+    )
+
+
+def _excludedPairs(system):
+    """Pairs without nonbonded interaction; None where nothing has any."""
+    excluded = None
+    for force in system.getForces():
+        if isinstance(force, mm.NonbondedForce):
+            terms = map(force.getExceptionParameters, range(force.getNumExceptions()))
+            pairs = [(i, j) for i, j, charge, _, depth in terms if charge._value == depth._value == 0]
+            excluded = (excluded or set()) | set(map(frozenset, pairs))
+        elif isinstance(force, mm.CustomNonbondedForce):
+            pairs = map(force.getExclusionParticles, range(force.getNumExclusions()))
+            excluded = (excluded or set()) | set(map(frozenset, pairs))
+    return excluded
 
 
 def _split(system, chosen, parameter):

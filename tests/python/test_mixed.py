@@ -3,11 +3,12 @@
 """createMixedSystem: a model within some molecules, a classical force field for the rest, and the way between both."""
 
 import copy
+import re
 
 import numpy as np
 import openmm
 import pytest
-from mixed_cases import Evaluation, classical, flashForce, peptideAtoms, python, solvatedPeptide, subset
+from mixed_cases import EXAMPLES, Evaluation, classical, flashForce, peptideAtoms, python, solvatedPeptide, subset
 from openmm import app, unit
 from protein_beads import proteinModel
 from small_models import writeAni
@@ -241,6 +242,93 @@ def testConstraints(solvated, path):
         createMixedSystem(topology, rigid, water, path, interpolate=True)
 
 
+def ownForces(i, j, k, m):
+    """What users add: (force, whether a term of chosen atoms alone stays)."""
+    harmonic, angle, torsion, ryckaert = (
+        openmm.HarmonicBondForce(),
+        openmm.HarmonicAngleForce(),
+        openmm.PeriodicTorsionForce(),
+        openmm.RBTorsionForce(),
+    )
+    bond, bend, umbrella = openmm.CustomBondForce("r"), openmm.CustomAngleForce("theta"), openmm.CustomTorsionForce("theta^2")
+    compound, outside = openmm.CustomCompoundBondForce(2, "distance(p1, p2)"), openmm.CustomExternalForce("x^2")
+    centroid = openmm.CustomCentroidBondForce(2, "distance(g1, g2)")
+    harmonic.addBond(i, j, 0.1, 1)
+    angle.addAngle(i, j, k, 1, 1)
+    torsion.addTorsion(i, j, k, m, 1, 0, 1)
+    ryckaert.addTorsion(i, j, k, m, 1, 0, 1, 0, 0, 0)
+    bond.addBond(i, j, [])
+    bend.addAngle(i, j, k, [])
+    umbrella.addTorsion(i, j, k, m, [])
+    compound.addBond([i, j], [])
+    outside.addParticle(i, [])
+    centroid.addBond([centroid.addGroup([i, j]), centroid.addGroup([k, m])], [])
+    gone = [(force, False) for force in (harmonic, angle, torsion, ryckaert, bond, bend, umbrella, compound)]
+    return [*gone, (outside, True), (centroid, True)]
+
+
+def numTerms(force):
+    return next(
+        getattr(force, f"getNum{what}")() for what in ("Bonds", "Angles", "Torsions", "Particles") if hasattr(force, f"getNum{what}")
+    )
+
+
+def testRestraints(solvated, path):
+    """What goes and what stays of a user's own forces is what docs/openmm-ml.md says; between chosen and other atoms all stays."""
+    topology, atoms = solvated.topology, peptideAtoms(solvated.topology)
+    for others, crossing in ((atoms[:4], False), ([*atoms[:3], len(atoms) + 1], True)):
+        own = classical(topology)
+        before = own.getNumForces()
+        forces = ownForces(*(others[::-1] if crossing else others))
+        for force, _ in forces:
+            own.addForce(copy.deepcopy(force))
+        mixed = createMixedSystem(topology, own, atoms, path)
+        for i, (force, stays) in enumerate(forces):
+            found = numTerms(mixed.getForce(before + i))
+            assert found == (numTerms(force) if stays or crossing else 0), type(force).__name__
+    page = (EXAMPLES.parent / "docs" / "openmm-ml.md").read_text()
+    rows = {
+        kind: row.split("|")[2]
+        for row in page.splitlines()
+        if row.startswith("| `")
+        for kind in re.findall("`([A-Za-z]+Force)`", row.split("|")[1])
+    }
+    for force, stays in forces:
+        assert ("stay" in rows[type(force).__name__]) == stays, type(force).__name__
+
+
+def withoutBonds(topology):
+    bare = copy.deepcopy(topology)
+    bare._bonds = []
+    return bare
+
+
+def testTopologyWithoutBonds(solvated, path):
+    """The System tells the molecules, too: which bonds would be cut, and what a barostat moves as a whole."""
+    topology, atoms = withoutBonds(solvated.topology), peptideAtoms(solvated.topology)
+    flexible = classical(solvated.topology, nonbondedMethod=app.PME)
+    rigid = classical(solvated.topology, nonbondedMethod=app.PME, constraints=app.HBonds)
+    for system in (flexible, rigid):
+        mixed = createMixedSystem(topology, system, atoms, path)
+        evaluation = Evaluation(mixed, solvated.positions)
+        assert len(evaluation.context.getMolecules()) == topology.getNumResidues() - 2
+    with pytest.raises(ValueError, match=r"Atom 4 .* is bonded, in the system, to atom 6"):
+        createMixedSystem(topology, flexible, range(6), path)
+    with pytest.raises(ValueError, match=r"Atom 1 .* is constrained to atom 3"):
+        createMixedSystem(topology, rigid, range(3), path)
+    held = openmm.System()
+    for _ in range(2):
+        held.addParticle(1)
+    pair = openmm.HarmonicBondForce()
+    pair.addBond(0, 1, 0.1, 1)
+    held.addForce(pair)
+    two = app.Topology()
+    for _ in range(2):
+        two.addAtom("H", app.element.hydrogen, two.addResidue("H", two.addChain()))
+    with pytest.raises(ValueError, match=r"Atom 0 .* is bonded, in the system, to atom 1"):
+        createMixedSystem(two, held, [0], path)
+
+
 @pytest.fixture(scope="module")
 def system(solvated):
     return classical(solvated.topology)
@@ -317,6 +405,24 @@ class TestRefused:
         createMixedSystem(solvated.topology, foreign, peptideAtoms(solvated.topology), path)
         with pytest.raises(ValueError, match="computed values"):
             createMixedSystem(solvated.topology, foreign, peptideAtoms(solvated.topology), path, interpolate=True)
+
+    def testASecondModel(self, solvated, system, path):
+        """On the same atoms two models would add up; on others they may be."""
+        topology, atoms = solvated.topology, peptideAtoms(solvated.topology)
+        waters = [[atom.index for atom in residue.atoms()] for residue in topology.residues() if residue.name == "HOH"]
+        once = createMixedSystem(topology, system, [*atoms, *waters[3]], path)
+        for again in (atoms, waters[3], [*waters[4], *waters[3]]):
+            with pytest.raises(
+                ValueError, match=rf"Atom {min(set(again) & {*atoms, *waters[3]})} .*is in a FlashForce of the system already"
+            ):
+                createMixedSystem(topology, once, again, path)
+        twice = createMixedSystem(topology, once, waters[4], path)
+        assert sum(openmmflash.FlashForce.isinstance(force) for force in twice.getForces()) == 2
+
+    def testOrderOfArguments(self, solvated, system, path):
+        for first, second in ((system, solvated.topology), (solvated.topology, None), (solvated, system)):
+            with pytest.raises(TypeError, match="an openmm.app.Topology and then an openmm.System are needed"):
+                createMixedSystem(first, second, [0], path)
 
     def testModels(self, solvated, system, path, tmp_path):
         (tmp_path / "beads.safetensors").write_bytes(proteinModel("ca"))
