@@ -314,7 +314,7 @@ def testTopologyWithoutBonds(solvated, path):
         assert len(evaluation.context.getMolecules()) == topology.getNumResidues() - 2
     with pytest.raises(ValueError, match=r"Atom 4 .* is bonded, in the system, to atom 6"):
         createMixedSystem(topology, flexible, range(6), path)
-    with pytest.raises(ValueError, match=r"Atom 1 .* is constrained to atom 3"):
+    with pytest.raises(ValueError, match=r"Atom 0 .* is constrained to atom 3"):
         createMixedSystem(topology, rigid, range(3), path)
     held = openmm.System()
     for _ in range(2):
