@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What openmm-flash compare is made of: structures, measures with known values, MARTINI's files and its run."""
 
+import dataclasses
 import importlib.util
 import shutil
 
@@ -71,6 +72,24 @@ def testMissingHeavyAtoms(platform, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pdbfixer" else found(name))
     with pytest.raises(CompareError, match=r"p\.pdb: atoms of ALA 3 of chain A are missing.*pip install pdbfixer"):
         prepare(source, str(tmp_path / "out.pdb"), platform)
+
+
+def testEndsOfChains(platform, tmp_path, monkeypatch):
+    """A chain's end without its second oxygen becomes a carboxylate, also where PDBFixer puts the oxygen between O and CA, as it may."""
+    pdbfixer = pytest.importorskip("pdbfixer", reason="needs the package pdbfixer, which adds missing atoms")
+    add = pdbfixer.PDBFixer.addMissingAtoms
+
+    def misplace(fixer, **arguments):
+        add(fixer, **arguments)
+        atoms = {atom.name: atom.index for atom in fixer.topology.atoms()}  # of the last residue
+        fixer.positions[atoms["OXT"]] = 0.5 * (fixer.positions[atoms["CA"]] + fixer.positions[atoms["O"]])
+
+    monkeypatch.setattr(pdbfixer.PDBFixer, "addMissingAtoms", misplace)
+    source = peptide(tmp_path / "p.pdb", lambda *atom: atom[0] == "ALA" and isHeavy(*atom))
+    protein = prepare(source, str(tmp_path / "out.pdb"), platform)
+    atoms = {atom.name: atom.index for atom in protein.topology.atoms() if atom.residue.id == "4"}
+    ca, c, o, oxt = (protein.positions[atoms[name]] for name in ("CA", "C", "O", "OXT"))
+    assert angleOf(o, c, oxt) == pytest.approx(125, abs=4) and angleOf(ca, c, oxt) == pytest.approx(117, abs=4)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +246,14 @@ def testMartiniVersions(tmp_path, version):
     assert found.version == version and found.molecules == {"W"}
 
 
+def testOrderOfMartinisFiles(tmp_path):
+    """grompp wants defaults, types and molecules in this order, however they are given."""
+    texts = {"molecules.itp": WATER, "more.itp": "[atomtypes]\nX 1 0 A 0 0\n", "ff.itp": TYPES["martini22"]}
+    files = [write(tmp_path, name, text) for name, text in texts.items()]
+    for given in (files, files[::-1], files[1:] + files[:1]):
+        assert martini.Interactions(given).paths == files[::-1]
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -254,28 +281,67 @@ def testBeadsOfMartini(platform, tmp_path):
     assert [float(line.split()[6]) for line in atoms] == [0] * 8  # caps make both ends neutral
 
 
+def twoChains(path, chignolin, folder):
+    """Chignolin and, 1 nm beside it, three alanines."""
+    from openmm import app, unit
+
+    alanines = peptide(folder / "peptide.pdb", lambda residue, number, name: residue == "ALA" and isHeavy(residue, number, name))
+    first, second = app.PDBFile(str(chignolin)), app.PDBFile(alanines)
+    x, y = (np.array(file.getPositions(asNumpy=True).value_in_unit(unit.nanometer)) for file in (first, second))
+    y += x.mean(axis=0) - y.mean(axis=0)
+    y[:, 0] += x[:, 0].max() + 1.0 - y[:, 0].min()
+    modeller = app.Modeller(first.topology, x * unit.nanometer)
+    modeller.add(second.topology, y * unit.nanometer)
+    with open(path, "w") as file:
+        app.PDBFile.writeFile(modeller.topology, modeller.positions, file)
+    return str(path)
+
+
 def testMartiniWithGromacs(platform, shared, tmp_path):
-    """Chignolin with MARTINI 2.2: charges, water, ions, a run by the clock and a trajectory of whole molecules."""
+    """Two chains with MARTINI 2.2, files in any order: charges, water, ions, a run by the clock and a trajectory of whole molecules.
+
+    One thread: threads of mdrun that wait for each other are slow where tests run side by side.
+    """
     if martini.martinize() is None or shutil.which("gmx") is None:
         pytest.skip("needs martinize2 (package vermouth) and GROMACS (gmx)")
     mdtraj = pytest.importorskip("mdtraj", reason="compare needs the package mdtraj")
     pytest.importorskip("pdbfixer", reason="needs the package pdbfixer, which adds missing atoms")
-    protein = prepare(str(shared / CHIGNOLIN), str(tmp_path / "p.pdb"), platform)
-    settings = Settings("none", "CPU", threads=2, budget=1.0, frames=20, martiniFiles=tuple(str(shared / path) for path in FILES))
+    protein = prepare(twoChains(tmp_path / "two.pdb", shared / CHIGNOLIN, tmp_path), str(tmp_path / "p.pdb"), platform)
+    files = tuple(str(shared / path) for path in reversed(FILES))
+    settings = Settings("none", "CPU", threads=1, budget=0.5, frames=20, martiniFiles=files)
     result = martini.run(protein, settings, str(tmp_path), str(tmp_path / "log.txt"))
     top = dict(line.split() for line in (tmp_path / "system.top").read_text().split("[ molecules ]")[1].strip().splitlines())
     counts = {name: int(count) for name, count in top.items()}
     # Asp and Glu carry -1 each, the termini cancel; a tenth of the water is antifreeze.
     assert counts["NA+"] - counts["CL-"] == 2 and counts["WF"] == pytest.approx(0.1 * (counts["W"] + counts["WF"]), rel=0.1)
-    assert result["crowd"]["trajectories"] == 2 and result["crowd"]["steps_per_s"] > 0
-    assert result["steps"] > 0 and result["timestep_fs"] == 20 and result["bead"] == "BB"
+    assert counts["molecule_0"] == counts["molecule_1"] == 1
+    assert result["steps"] > 0 and result["timestep_fs"] == 20 and result["bead"] == "BB" and "crowd" not in result
     trajectory = mdtraj.load(result["trajectories"][0], top=result["topology"])
     backbone = trajectory.atom_slice(trajectory.topology.select("name BB"))
-    assert backbone.n_atoms == 10 and backbone.n_frames >= 2
-    bonds = mdtraj.compute_distances(backbone, [(k, k + 1) for k in range(9)], periodic=False)
-    assert bonds.min() > 0.2 and bonds.max() < 0.5  # 0.35 nm at rest: no bond is cut by the box
+    assert backbone.n_atoms == 13 and backbone.n_frames >= 2
+    bonds = mdtraj.compute_distances(backbone, [(k, k + 1) for k in range(12) if k != 9], periodic=False)
+    assert bonds.min() > 0.1 and bonds.max() < 0.6  # 0.35 nm at rest, with a deviation of 0.045 nm: no bond is cut by the box
     density = (counts["W"] + counts["WF"]) / trajectory.unitcell_volumes[-1]
     assert 6.5 < density < 9  # 8.3 beads of four waters in a nm^3, less what protein and ions take
+
+    gromacs = martini._Gromacs(settings, str(tmp_path), str(tmp_path / "log.txt"))
+    crowd = martini._crowd(gromacs, dataclasses.replace(settings, threads=2))
+    assert crowd["trajectories"] == 2 and crowd["steps_per_s"] > 0
+
+    # The same frames, moved so that a corner of the box lies between the chains: they come out side by side all the same.
+    beads = mdtraj.load(str(tmp_path / "produce.xtc"), top=result["topology"])
+    chains = [trajectory.topology.select(f"chainid {k}") for k in (0, 1)]
+    pairs = np.array(np.meshgrid(*chains)).reshape(2, -1).T
+    closest = mdtraj.compute_distances(beads, pairs).min(axis=1)
+    box = beads.unitcell_vectors  # [frame, vector, xyz]
+    middle = trajectory.xyz[:, [chain[0] for chain in chains]].mean(axis=1, keepdims=True)
+    fractions = (trajectory.xyz - middle) @ np.linalg.inv(box)
+    beads.xyz = (fractions - np.floor(fractions)) @ box
+    assert np.ptp(beads.xyz, axis=1).min() > 2, "moved"
+    beads.save_xtc(str(tmp_path / "produce.xtc"))
+    martini._joinMolecules(gromacs, {"beads": beads.n_atoms, "molecules": 2})
+    joined = mdtraj.load(str(tmp_path / "trajectory.xtc"), top=result["topology"])
+    assert np.abs(mdtraj.compute_distances(joined, pairs, periodic=False).min(axis=1) - closest).max() < 0.01
 
 
 def testWhatMartiniLacks():

@@ -95,26 +95,29 @@ def martinize():
 
 
 class Interactions:
-    """What the interaction files have: version (a key of VERSIONS), molecules."""
+    """What the interaction files have: version (a key of VERSIONS), molecules; paths, in the order in which they are to be included."""
 
     def __init__(self, paths):
-        self.paths = [os.path.abspath(path) for path in paths]
-        types, self.molecules = set(), set()
-        for path in self.paths:
+        types, self.molecules, places = set(), set(), {}
+        for path in map(os.path.abspath, paths):
             try:
                 with open(path, encoding="utf-8", errors="replace") as file:
                     lines = [line.split(";")[0].strip() for line in file]
             except OSError as error:
                 raise CompareError(f"The MARTINI file {path} cannot be read: {error.strerror}.") from error
-            section = None
+            section, sections = None, set()
             for line in filter(None, lines):
                 heading = re.fullmatch(r"\[\s*(\w+)\s*\]", line)
                 if heading:
                     section = heading[1]
+                    sections.add(section)
                 elif section == "atomtypes":
                     types.add(line.split()[0])
                 elif section == "moleculetype":
                     self.molecules.add(line.split()[0])
+            # grompp wants defaults first, then all types, then molecules.
+            places[path] = 0 if "defaults" in sections else 1 if "atomtypes" in sections else 2
+        self.paths = sorted(places, key=places.get)
         names = ", ".join(map(os.path.basename, self.paths))
         found = [version for version, entry in VERSIONS.items() if entry["type"] in types]
         if len(found) != 1:
@@ -348,10 +351,9 @@ def _mdLog(path):
     }
 
 
-def _result(gromacs, interactions, settings, counts, interval, load, cpu):
-    folder = gromacs.folder
-    # Beads are written where they are in the box: molecules become whole again, and several of them come together.
-    with open(os.path.join(folder, "protein.ndx"), "w", encoding="ascii") as file:
+def _joinMolecules(gromacs, counts):
+    """trajectory.xtc of produce.xtc, which has beads where they are in the box: molecules whole again, and several of them together."""
+    with open(os.path.join(gromacs.folder, "protein.ndx"), "w", encoding="ascii") as file:
         numbers = [str(k) for k in range(1, counts["beads"] + 1)]
         file.write("[ Protein ]\n" + "\n".join(" ".join(numbers[k : k + 15]) for k in range(0, len(numbers), 15)) + "\n")
     gromacs("convert-tpr", "-s", "produce.tpr", "-n", "protein.ndx", "-o", "protein.tpr")
@@ -359,6 +361,11 @@ def _result(gromacs, interactions, settings, counts, interval, load, cpu):
     gromacs("trjconv", "-f", "produce.xtc", "-s", "protein.tpr", "-pbc", "whole", "-o", whole, answer="System\n")
     if counts["molecules"] > 1:
         gromacs("trjconv", "-f", whole, "-s", "protein.tpr", "-pbc", "cluster", "-o", "trajectory.xtc", answer="System\nSystem\n")
+
+
+def _result(gromacs, interactions, settings, counts, interval, load, cpu):
+    folder = gromacs.folder
+    _joinMolecules(gromacs, counts)
     found = _mdLog(os.path.join(folder, "produce.log"))
     water = counts["W"] + counts.get("WF", 0)
     ions = sum(count for name, count in counts.items() if name not in ("beads", "charge", "molecules", "W", "WF"))

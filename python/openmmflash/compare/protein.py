@@ -198,8 +198,22 @@ def _addHeavyAtoms(topology, positions, platform, notes):
     described = [f"{', '.join(names)} of {residue.name} {residue.id}" for residue, names in list(lacking.items())[:3]]
     more = f" and of {len(lacking) - 3} more residues" if len(lacking) > 3 else ""
     notes.append(f"{sum(map(len, lacking.values()))} missing heavy atoms were added by PDBFixer: {'; '.join(described)}{more}.")
+    ends = {residue.index for residue, names in fixer.missingTerminals.items() if "OXT" in names}
     fixer.addMissingAtoms(seed=1)
-    return fixer.topology, _array(fixer.positions)
+    positions = _array(fixer.positions)
+    for residue in fixer.topology.residues():
+        atoms = {atom.name: atom.index for atom in residue.atoms()}
+        if residue.index in ends and {"CA", "C", "O", "OXT"} <= atoms.keys():
+            _placeTerminalOxygen(positions, *(atoms[name] for name in ("CA", "C", "O", "OXT")))
+    return fixer.topology, positions
+
+
+def _placeTerminalOxygen(positions, alpha, carbon, oxygen, terminal):
+    """PDBFixer's may lie beside the other oxygen, where a minimization leaves it: here it is the mirror image of that one about CA-C."""
+    axis = positions[carbon] - positions[alpha]
+    axis /= np.linalg.norm(axis)
+    bond = positions[oxygen] - positions[carbon]
+    positions[terminal] = positions[carbon] + 2 * (bond @ axis) * axis - bond
 
 
 def _relax(topology, positions, platform, notes):
