@@ -193,6 +193,27 @@ def testTwoComparisonsInOneFolder(ani, tmp_path, monkeypatch):
     assert calls == [["run.lock"], ["run.lock"]]
 
 
+def testAnEngineMeasuredBothWays(tmp_path, monkeypatch):
+    """One that runs several trajectories in a Context is timed with one alone, and another one with as many as threads; or both."""
+    import dataclasses
+
+    import openmm
+
+    from openmmflash.compare import systems, worker
+    from openmmflash.compare.protein import prepare
+    from openmmflash.compare.settings import Settings
+
+    def build(*arguments):
+        setup = systems.build(*arguments)
+        return dataclasses.replace(setup, single=setup.system)
+
+    monkeypatch.setattr(worker, "build", build)
+    protein = prepare(None, str(tmp_path / "p.pdb"), openmm.Platform.getPlatform("Reference"), alanines=1)
+    settings = dataclasses.asdict(Settings("none", "CPU", threads=2, budget=0.1, frames=2))
+    result = worker.run({"engine": "amber-vacuum", "pdb": protein.path, "folder": str(tmp_path), "settings": settings})
+    assert result["crowd"]["trajectories"] == 2 and result["single_steps_per_s"] != result["steps"] / result["wall_s"]
+
+
 @pytest.mark.parametrize("program, code", [("false", 1), ("true", 0)])
 def testAProcessThatDies(tmp_path, monkeypatch, program, code):
     """Without a result: the engine has failed, whatever its exit code is."""

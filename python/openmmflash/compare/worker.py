@@ -67,14 +67,13 @@ def run(job):
         "mean_temperature_K": float(np.mean(dynamics.temperatures)),
         **produced,
     }
-    perSingle = None
+    perSingle, state = None, context.getState(positions=True)
+    del context, dynamics
     if settings.platform == "CPU" and settings.threads > 1 and job["engine"] != FLASH:
-        state = context.getState(positions=True)
-        del context, dynamics
         result["crowd"] = _crowd(setup, settings, platform, state)
     if setup.single is not None:
         single = _context(setup.single, setup, settings, platform)
-        single.setPositions(context.getState(positions=True).getPositions(asNumpy=True)[:each])
+        single.setPositions(state.getPositions(asNumpy=True)[:each])
         single.setVelocitiesToTemperature(settings.temperature, settings.seed)
         alone = _Dynamics(single, dataclasses.replace(setup, replicas=1), settings)
         alone.spend(0.2 * SINGLE * settings.budget)
