@@ -27,7 +27,7 @@ toTerminal() {
     done
 }
 
-# One check: check WHAT COMMAND... goes on after a failure. (The command runs with `set -e`, which a plain `if` would switch off.)
+# One check: check WHAT COMMAND... goes on after a failure. A program whose last line is `Skipped: WHY` has checked nothing. (The command runs with `set -e`, which a plain `if` would switch off.)
 check() {
     local what=$1 rc log
     shift
@@ -41,7 +41,10 @@ check() {
     set -e
     printf -- '--- %s: %s\n' "$what" "$*"
     cat "$log"
-    if [ "$rc" = 0 ]; then
+    if [ "$rc" = 0 ] && tail -n 1 "$log" | grep -q '^Skipped: '; then
+        count skipped 1 "$what"
+        printf 'SKIPPED %s: %s\n' "$what" "$(tail -n 1 "$log")" | toTerminal
+    elif [ "$rc" = 0 ]; then
         count passed 1 "$what"
         printf 'ok      %s\n' "$what" | toTerminal
     else
