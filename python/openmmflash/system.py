@@ -10,6 +10,7 @@ import openmm as mm
 from openmm import app, unit
 from openmm.app.internal.unitcell import reducePeriodicBoxVectors
 
+from ._hydrogens import warnOfMissingHydrogens
 from .priors import createPriorForces
 from .structurefile import Structure, StructureError, readStructure
 
@@ -75,6 +76,11 @@ def createSystem(
     ValueError
         An argument that does not fit. StructureError, a ValueError, for what is wrong with a structure or does not suit the model: an
         element or type that the model does not have. The message names the particle.
+
+    Warns
+    -----
+    UserWarning
+        A model of elements got a Topology that lacks hydrogens: those of residues that OpenMM knows, or all of four carbons or more.
     """
     model = asModel(model)
     _refuseUnsupported(model, nonbondedCutoff, constraints, rigidWater)
@@ -225,6 +231,7 @@ def _asStructure(topology, model):
 
         return structureFromTopology(topology, model), False
     types = elementTypes(topology.atoms(), model)
+    warnOfMissingHydrogens(topology, model, 3)
     vectors = topology.getPeriodicBoxVectors()
     box = None if vectors is None else np.array([list(row) for row in vectors.value_in_unit(unit.nanometer)])
     masses = [atom.element.mass.value_in_unit(unit.dalton) for atom in topology.atoms()]

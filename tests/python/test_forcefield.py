@@ -4,6 +4,7 @@
 
 import io
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -381,3 +382,41 @@ def relaxed(context, positions):
     start = positions.ravel()
     result = optimize.minimize(evaluate, start, jac=True, method="L-BFGS-B", bounds=[(x - 0.03, x + 0.03) for x in start])
     return result.x.reshape(-1, 3)
+
+
+def withoutHydrogens(keep=lambda atom: False):
+    part = app.Modeller(PEPTIDE.topology, PEPTIDE.positions)
+    part.delete([atom for atom in PEPTIDE.topology.atoms() if atom.element is app.element.hydrogen and not keep(atom)])
+    return part.topology
+
+
+@pytest.mark.parametrize("kind", ["createSystem", "ForceField", "MLPotential"])
+def testMissingHydrogens(folder, plain, kind):
+    """A structure without hydrogens is another molecule, which no force field would know: there is a warning, whatever makes the System."""
+    path = folder / "tiny.safetensors"
+    if kind == "MLPotential":
+        create = pytest.importorskip("openmmml", reason="needs openmmml").MLPotential("flash", modelPath=path).createSystem
+    else:
+        create = plain.createSystem if kind == "ForceField" else lambda topology: openmmflash.createSystem(topology, path)
+    all_, few = withoutHydrogens(), withoutHydrogens(lambda atom: atom.name not in ("HB2", "HB3"))
+    cases = {
+        r"missing in 3 of 3 residues \(at least 10\); first ACE 1 of chain A: it has 0, at least 3 are expected.*addHydrogens": all_,
+        "missing in 1 of 3 .*first ALA 2 of chain A: it has 3, at least 4 are expected": few,
+        "has 4 carbons and no hydrogen at all": molecule([(f"C{i}", "C") for i in range(4)], [(0, 1), (1, 2), (2, 3)]),
+    }
+    for message, topology in cases.items():
+        with pytest.warns(UserWarning, match=message):
+            create(topology)
+    fine = [
+        PEPTIDE.topology,
+        molecule([("C", "C")], []),
+        molecule([("O", "O")], []),
+        molecule([("C", "C"), ("O1", "O"), ("O2", "O")], [(0, 1), (0, 2)]),
+        molecule([("C", "C"), ("H1", "H"), ("H2", "H"), ("H3", "H")], [(0, 1), (0, 2), (0, 3)]),
+        molecule([("O", "O"), ("H1", "H")], [(0, 1)]),
+        molecule([("N", "N"), ("N2", "N")], [(0, 1)]),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for topology in fine:
+            create(topology)

@@ -4,12 +4,11 @@
 
 import collections
 import dataclasses
-import functools
-import os
-import xml.etree.ElementTree as ElementTree
+import warnings
 
 import numpy as np
 
+from .._hydrogens import MissingHydrogensWarning, missingHydrogens
 from ._app import UserError, note
 
 MAX_PARTICLES = 1_000_000  # of all replicas together
@@ -88,7 +87,9 @@ def createInputs(
         )
     # Without its motion as a whole, a single particle would have none.
     options = {"includePriors": priors, "removeCMMotion": removeCMMotion and structure.numParticles > 1}
-    system = systems.createSystem(structure.description, model, replicas=replicas, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingHydrogensWarning)  # said by loadStructure
+        system = systems.createSystem(structure.description, model, replicas=replicas, **options)
     force = next(FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force))
     topology = makeTopology(structure.molecule, model) if structure.topology is None else structure.topology
     positions = structure.positions
@@ -139,19 +140,6 @@ def checkElements(structure, model):
         )
 
 
-@functools.cache
-def standardHydrogens():
-    """{residue: [heavy atom of each hydrogen that every protonation state and every place in a chain has]}, from OpenMM's own table."""
-    import openmm.app
-
-    path = os.path.join(os.path.dirname(openmm.app.__file__), "data", "hydrogens.xml")
-    table = {}
-    for residue in ElementTree.parse(path).getroot().findall("Residue"):
-        always = [h for h in residue.findall("H") if not {"terminal", "variant", "maxph"} & set(h.attrib)]
-        table[residue.attrib["name"]] = [h.attrib["parent"] for h in always]
-    return table
-
-
 def atomicNumbers(structure, model):
     """The atomic number of each atom."""
     if structure.topology is None:
@@ -160,33 +148,10 @@ def atomicNumbers(structure, model):
 
 
 def checkHydrogens(structure, model, allow):
-    """An all-atom model takes a carbon without its hydrogens for a carbene, and says nothing: so we do."""
-    if 1 not in {model.getTypeAtomicNumber(i) for i in range(model.getNumTypes())}:
+    """Refuse an all-atom structure without its hydrogens; allowed, it is noted."""
+    what = missingHydrogens(structure.source, structure.topology, atomicNumbers(structure, model), model)
+    if what is None:
         return
-    table = standardHydrogens()
-    lacking, absent = [], 0
-    for residue in structure.topology.residues() if structure.topology is not None else ():
-        atoms = list(residue.atoms())
-        found = sum(1 for atom in atoms if atom.element is not None and atom.element.atomic_number == 1)
-        names = {atom.name for atom in atoms}
-        # The backbone's N may lose its hydrogen (a cyclic or modified chain), no other parent does.
-        expected = sum(1 for parent in table.get(residue.name, ()) if parent in names and parent != "N")
-        if found < expected:
-            lacking.append((residue, found, expected))
-            absent += expected - found
-    numbers = atomicNumbers(structure, model)
-    carbons = numbers.count(6)
-    if not lacking and (1 in numbers or carbons < 4):
-        return
-    if lacking:
-        residue, found, expected = lacking[0]
-        what = (
-            f"{structure.source}: hydrogens are missing in {len(lacking)} of {structure.topology.getNumResidues()} residues "
-            f"(at least {absent}); "
-            f"first {residue.name} {residue.id} of chain {residue.chain.id}: it has {found}, at least {expected} are expected"
-        )
-    else:
-        what = f"{structure.source} has {carbons} carbons and no hydrogen at all"
     if allow:
         note(f"{what}. The model sees exactly the atoms given (--allow-missing-hydrogens).")
         return
