@@ -102,6 +102,7 @@ class FlashGenerator:
         if not data.atoms:
             raise StructureError("The topology has no atoms.")
         topology = data.atoms[0].residue.chain.topology
+        _refuseIdleConstraints(topology)
         structure, isAtoms = _asStructure(topology, self.model)
         types = structure.getTypes(self.model)
         for i, mass in enumerate(_masses(structure, self.model, types, None).tolist()):
@@ -230,10 +231,18 @@ def _lengths(element):
             raise ValueError(f"<FlashModel> holds a <{child.tag}>; allowed are {' and '.join(f'<{tag}>' for tag in LENGTHS)}.")
         if child.tag == "Water":
             water = _length(child, "OH"), _length(child, "HH")
+            if water[1] >= 2 * water[0]:
+                raise ValueError(f"<Water>: HH is {water[1]:g} nm, and less than twice OH, {2 * water[0]:g} nm, is needed.")
             continue
         neighbors = child.attrib.get("neighbors")
-        symbol = app.Element.getBySymbol(child.attrib.get("element", "")).symbol
-        bondLengths[symbol, None if neighbors is None else _numbers(neighbors, "neighbors")[0]] = _length(child, "length")
+        numbers = [None] if neighbors is None else _numbers(neighbors, "neighbors")
+        if len(numbers) != 1:
+            raise ValueError(f"<BondToHydrogen>: neighbors is {neighbors!r}; one number is needed.")
+        try:
+            symbol = app.Element.getBySymbol(child.attrib.get("element", "")).symbol
+        except KeyError:
+            raise ValueError(f"<BondToHydrogen>: element is {child.attrib.get('element')!r}; a chemical symbol is needed.") from None
+        bondLengths[symbol, numbers[0]] = _length(child, "length")
     return bondLengths, water
 
 
@@ -283,6 +292,24 @@ def _refuseModeller():
         frame = frame.f_back
     if frame is not None:
         raise ValueError(f"Modeller.{frame.f_code.co_name} with the force field of a model: {MODELLER[frame.f_code.co_name]}")
+
+
+def _refuseIdleConstraints(topology):
+    """Constraints that are wanted and that ForceField, which tells its generators nothing of this, would silently not make."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not app.ForceField.createSystem.__code__:
+        frame = frame.f_back
+    if frame is None:
+        return
+    constraints, rigidWater = frame.f_locals["constraints"], frame.f_locals["rigidWater"]
+    if constraints not in (None, app.HBonds, app.AllBonds, app.HAngles):
+        raise ValueError(f"constraints is {constraints!r}; openmm.app's HBonds, AllBonds and HAngles, or None, are allowed.")
+    hasHydrogens = any(atom.element is app.element.hydrogen for atom in topology.atoms())
+    if (constraints is not None or rigidWater) and hasHydrogens and not topology.getNumBonds():
+        raise ValueError(
+            "constraints or rigidWater is given, but the topology has hydrogens and no bonds, so that nothing would be constrained. "
+            "topology.createStandardBonds() makes the bonds of water and proteins."
+        )
 
 
 def _isWater(data, index):

@@ -233,6 +233,7 @@ class TestArguments:
             ({"nonbondedMethod": app.PME}, "periodic boundary conditions"),
             ({"nonbondedMethod": "PME"}, "nonbondedMethod is PME; allowed are NoCutoff, CutoffNonPeriodic, CutoffPeriodic"),
             ({"implicitSolvent": 1}, "implicitSolvent"),
+            ({"constraints": "HBonds"}, r"constraints is 'HBonds'; openmm.app's HBonds, AllBonds and HAngles, or None, are allowed"),
         ],
     )
     def testRefused(self, plain, arguments, message):
@@ -241,6 +242,15 @@ class TestArguments:
             topology.setUnitCellDimensions(openmm.Vec3(2, 2, 2))
         with pytest.raises(ValueError, match=message):
             plain.createSystem(topology, **arguments)
+
+    def testConstraintsOfATopologyWithoutBonds(self, lengths):
+        """Nothing would be constrained; where nothing can be, there is nothing to refuse."""
+        water = molecule([("O", "O"), ("H1", "H"), ("H2", "H")], [], name="HOH")
+        for arguments in ({"constraints": app.HBonds}, {"rigidWater": True}):
+            with pytest.raises(ValueError, match=r"topology has hydrogens and no bonds.*createStandardBonds"):
+                lengths.createSystem(water, **arguments)
+            assert lengths.createSystem(molecule([("O", "O")], []), **arguments).getNumConstraints() == 0
+        assert lengths.createSystem(water, constraints=None, rigidWater=False).getNumConstraints() == 0
 
     def testAnglesThatHaveNoReference(self, lengths):
         methanol = molecule([("C", "C"), ("H1", "H"), ("H2", "H")], [(0, 1), (0, 2)])
@@ -269,6 +279,10 @@ class TestArguments:
             ('<FlashModel file="{}"><Bond/></FlashModel>', "holds a <Bond>"),
             ('<FlashModel file="{}"><Water OH="0.1"/></FlashModel>', "<Water>: HH is None"),
             ('<FlashModel file="{}"><BondToHydrogen element="C" length="1.09"/></FlashModel>', "length is '1.09'; a length in nm"),
+            ('<FlashModel file="{}"><BondToHydrogen length="0.1"/></FlashModel>', "<BondToHydrogen>: element is None; a chemical symbol"),
+            ('<FlashModel file="{}"><BondToHydrogen element="Xx" length="0.1"/></FlashModel>', "element is 'Xx'; a chemical symbol"),
+            ('<FlashModel file="{}"><BondToHydrogen element="C" neighbors="" length="0.1"/></FlashModel>', "neighbors is ''; one number"),
+            ('<FlashModel file="{}"><Water OH="0.1" HH="0.5"/></FlashModel>', "HH is 0.5 nm, and less than twice OH, 0.2 nm, is needed"),
             ('<FlashModel file="{0}"/><FlashModel file="{0}"/>', "two <FlashModel>"),
         ],
     )
