@@ -5,6 +5,8 @@
 // posix_memalign() with an alignment of at least 128). A buffer ends at a page that may not be touched, and begins behind another one:
 // a kernel that reads or writes there ends with a segmentation fault. What alignment leaves free on either side is filled with guard
 // words, which are compared when the buffer is released, and at the end of the program: one that changed ends it, too.
+//
+// While FLASH_TEST_LARGEST_BUFFER is set, no buffer of more bytes than it says is made.
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -87,6 +89,18 @@ struct AtTheEnd {
 } atTheEnd;
 
 } // namespace
+
+/** OpenCL's, with its types as they are in C: PoCL itself cannot stand that a buffer has no memory. */
+extern "C" __attribute__((visibility("default"))) void* clCreateBuffer(void* context, std::uint64_t flags, size_t size, void* host, std::int32_t* error) {
+    const char* largest = std::getenv("FLASH_TEST_LARGEST_BUFFER");
+    if (largest != nullptr && size > std::strtoul(largest, nullptr, 10) && error != nullptr) {
+        *error = -61; // CL_INVALID_BUFFER_SIZE
+        return nullptr;
+    }
+    using Function = void*(void*, std::uint64_t, size_t, void*, std::int32_t*);
+    static auto* const original = reinterpret_cast<Function*>(dlsym(dlopen("libOpenCL.so.1", RTLD_NOW), "clCreateBuffer"));
+    return original(context, flags, size, host, error);
+}
 
 extern "C" __attribute__((visibility("default"))) int posix_memalign(void** result, size_t alignment, size_t size) {
     if (alignment < SmallestAlignment || alignment > 4096 || size == 0)

@@ -235,6 +235,30 @@ void testManyAtoms() {
     }
 }
 
+/** Where there is no memory for longer rows, the evaluation fails, and no other one. */
+void testMemoryRunsOut() {
+    const char* preloaded = std::getenv("LD_PRELOAD");
+    if (preloaded == nullptr || std::string(preloaded).find("GuardedBuffers") == std::string::npos)
+        throw std::runtime_error("this test needs libGuardedBuffers.so in LD_PRELOAD");
+    const ModelSpec model = makeAniLikeModel(50, false, 1);
+    Case test(model, makeConfiguration(11, model, 200, 60, {}, 4));
+    std::vector<Vec3> dense = test.positions;
+    for (Vec3& x : dense)
+        x *= 0.3;
+    setenv("OPENMMFLASH_DEVICE_CAPACITY", "1", 1);
+    Evaluator evaluator(test, getPlatformName(), "single");
+    unsetenv("OPENMMFLASH_DEVICE_CAPACITY");
+    const Results expected = evaluator.evaluate(test.positions);
+    setenv("FLASH_TEST_LARGEST_BUFFER", "60000", 1);
+    for (int run = 0; run < 2; run++) {
+        CHECK_THROWS(OpenMMException, evaluator.evaluate(dense), "Error creating array");
+        checkSame(expected, evaluator.evaluate(test.positions));
+    }
+    unsetenv("FLASH_TEST_LARGEST_BUFFER");
+    checkResults(Evaluator(test, "Reference").evaluate(dense), evaluator.evaluate(dense), Precisions[0]);
+    checkSame(expected, evaluator.evaluate(test.positions));
+}
+
 /** The same bits in every run, whatever was evaluated before, however old the neighbour list is, and with energies alone. */
 void testSameBits() {
     const ModelSpec model = makeAniLikeModel(50, false, 3);
@@ -310,6 +334,7 @@ int main(int argc, char** argv) {
                      {"Shapes", testShapes},
                      {"ManyNeighbors", testManyNeighbors},
                      {"ManyAtoms", testManyAtoms},
+                     {"MemoryRunsOut", testMemoryRunsOut},
                      {"SameBits", testSameBits},
                      {"OtherTypes", testOtherTypes},
                      {"HalfWeights", testHalfWeights}});

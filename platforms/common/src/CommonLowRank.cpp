@@ -55,7 +55,7 @@ CommonLowRank::CommonLowRank(const CommonDevice& device, const RadialGrid& grid,
       realSize(cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float)), onTensorCores(!device.options.lowRankProduct.empty()) {
     for (const LowRankFactors* each : factors) {
         rank = std::max(rank, each->getRank());
-        shared = shared && makeSplines(*each, grid, device.options.compile.tableTolerance).shared;
+        shared = shared && makeSplines(*each, grid, getTolerance()).shared;
     }
     steps = CommonDense::pad(rank) / 16;
     for (const LowRankFactors* each : factors)
@@ -64,7 +64,7 @@ CommonLowRank::CommonLowRank(const CommonDevice& device, const RadialGrid& grid,
 
 /** All filters' rows are shared, or none's: tolerance 0 asks for rows of each piece's own. */
 RadialSplines CommonLowRank::makePoints(const LowRankFactors& factors) const {
-    return makeSplines(factors, grid, shared ? device.options.compile.tableTolerance : 0);
+    return makeSplines(factors, grid, shared ? getTolerance() : 0);
 }
 
 /**
@@ -99,7 +99,7 @@ int CommonLowRank::countSplitSteps(const LowRankFactors& factors) const {
         for (int d = 0; d < 2; d++)
             for (size_t c = 0; c < channels; c++)
                 worst = std::max(worst, rounded[d][split][c] / std::max(largest[d][c], 1e-300) / (d == 0 ? 1 : DerivativeTolerance));
-        if (worst <= device.options.compile.tableTolerance)
+        if (worst <= getTolerance())
             return split;
     }
     return steps;
@@ -211,9 +211,9 @@ void CommonLowRank::choose(Layout& candidate, int spanRows) const {
         if (fits(candidate))
             return;
     }
-    throw OpenMMException("FlashForce: layers of up to " + cc.intToString(tileStride) + " channels do not fit into the " +
-                          cc.intToString(device.options.localBytes) +
-                          " bytes of local memory that a work-group of this device has; use single or mixed precision, or the Reference or CPU platform");
+    throw OpenMMException("FlashForce: rows of " + cc.intToString(tileStride) + " numbers do not fit into the " + cc.intToString(device.options.localBytes) +
+                          " bytes of local memory that a work-group may have (of this device, or set by OPENMMFLASH_DEVICE_LOCAL_BYTES); use tables, single or "
+                          "mixed precision, or the Reference or CPU platform");
 }
 
 /**

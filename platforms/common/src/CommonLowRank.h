@@ -32,6 +32,11 @@ public:
         bool operator==(const Layout& other) const;
     };
 
+    /**
+     * What each of three things may add to a table's errors, in parts of the table tolerance: the rank, shared points of splines, and halves. Of a
+     * table at the tolerance this keeps what is promised of forces.
+     */
+    static constexpr double ToleranceShare = 0.125;
     /** @param factors  of all filters @param channels  padded to a multiple of 16 @param tileStride  reals of a row of the dense layers */
     CommonLowRank(const CommonDevice& device, const RadialGrid& grid, const std::vector<const LowRankFactors*>& factors, int channels, int tileStride);
     void pack(const LowRankFactors& factors, Filter& filter) const;
@@ -56,6 +61,9 @@ public:
     std::string describeMemory() const;
 
 private:
+    double getTolerance() const {
+        return ToleranceShare * device.options.compile.tableTolerance;
+    }
     RadialSplines makePoints(const LowRankFactors& factors) const;
     int countSplitSteps(const LowRankFactors& factors) const;
     /** Where the functions 16 step...16 step + 15 stand in a row of points. */

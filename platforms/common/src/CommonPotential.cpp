@@ -76,8 +76,17 @@ OpenMM::ComputeProgram CommonDevice::compile(const std::string& source, std::map
 void CommonDevice::reserve(OpenMM::ComputeArray& array, size_t size, int elementSize, const std::string& name) const {
     if (!array.isInitialized())
         array.initialize(cc, size, elementSize, name);
-    else if (array.getSize() < size)
-        array.resize(size);
+    else if (array.getSize() < size) {
+        const size_t before = array.getSize();
+        try {
+            array.resize(size);
+        }
+        catch (...) {
+            // OpenMM has freed the old memory, and already calls the array as large as was asked for.
+            array.getArray().initialize(cc, before, array.getElementSize(), name);
+            throw;
+        }
+    }
 }
 
 void CommonDevice::setReal(OpenMM::ComputeKernel& kernel, int argument, double value) const {

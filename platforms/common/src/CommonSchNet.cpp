@@ -48,10 +48,10 @@ void CommonSchNet::chooseFilters(const std::vector<const RadialTable*>& tables, 
         return;
     std::vector<const LowRankFactors*> found;
     for (const RadialTable* table : tables) {
-        std::optional<LowRankFactors> each = factorize(*table, grid, options.compile.tableTolerance);
+        std::optional<LowRankFactors> each = factorize(*table, grid, CommonLowRank::ToleranceShare * options.compile.tableTolerance);
         if (!each && options.filter == Choice::LowRank)
             throw std::invalid_argument("filters of low rank were asked for, and a filter of this model with " + std::to_string(table->channels) +
-                                        " channels has none within the table tolerance; use tables");
+                                        " channels has none within an eighth of the table tolerance; use tables");
         if (!each || (options.filter == Choice::Auto && each->getRank() > LargestRank))
             return;
         found.push_back(&(factors[table] = std::move(*each)));
