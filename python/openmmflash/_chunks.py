@@ -18,7 +18,7 @@ from .cli._exchange import Exchange
 from .cli._minimize import relax
 from .cli._platforms import choosePlatform
 from .cli._run import blankTopology, createContext, temperatures
-from .cli._simulation import EQUILIBRATE, PRODUCE, Interrupts, Measurement, Simulation
+from .cli._simulation import EQUILIBRATE, PRODUCE, Interrupts, Measurement, Simulation, nextMultiple
 from .ensemble import CHECKPOINT, LOG, MAX_SEED, START, SYSTEM, Ensemble, waitFor
 from .flash import FlashForce
 
@@ -38,12 +38,15 @@ def runChunk(folder, run, index, platform=None, threads=None):
     if index:
         waitFor(lambda: ensemble.countChunks(run) >= index, ensemble.chunkFolder(run, index - 1))
     os.makedirs(ensemble.runFolder(run), exist_ok=True)
+    _syncFolder(ensemble.folder)
     work = tempfile.mkdtemp(prefix=f".chunk_{index:06d}.{os.getpid()}.", dir=ensemble.runFolder(run))
     try:
         shutil.copymode(ensemble.runFolder(run), work)  # mkdtemp's are private
         meta = _makeChunk(ensemble, run, index, _folder.Folder(work), platform, threads)
+        _syncFolder(work)
         try:
             os.rename(work, final)
+            _syncFolder(ensemble.runFolder(run))
         except OSError:
             if not os.path.isdir(final):
                 raise
@@ -51,6 +54,18 @@ def runChunk(folder, run, index, platform=None, threads=None):
         return meta
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _syncFolder(path):
+    """Force the names in a folder to the disk: files that were synced are nowhere after a power cut if their names were not."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems sync no folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _makeChunk(ensemble, run, index, folder, platform, threads):
@@ -121,7 +136,7 @@ def _integrate(context, folder, settings, phase, step, exchange):
     if phase == PRODUCE:
         path, interval = folder[_folder.TRAJECTORY[settings["format"]]], settings["interval"]
         topology = blankTopology(context.getSystem().getNumParticles(), settings["periodic"])
-        trajectory = _folder.Trajectory(path, topology, settings["timestep_fs"] / 1000, interval, first=step + interval)
+        trajectory = _folder.Trajectory(path, topology, settings["timestep_fs"] / 1000, interval, first=nextMultiple(step, interval))
         log = _folder.Log(folder[LOG], measurement.columns(settings["pressure_bar"] is not None))
     chunk = _Chunk(context, folder, settings, settings["interval"], measurement, trajectory, log, Interrupts(), _silent, exchange)
     step = chunk.run(phase, step, stop)

@@ -21,11 +21,13 @@ import time
 
 import numpy as np
 
+from ._locks import lockFile
+
 FORMAT = 1
 SETTINGS, SYSTEM, START, LOCK = "ensemble.json", "system.xml", "start.npz", "run.lock"
 CHECKPOINT, LOG = "checkpoint.npz", "log.csv"
 PATIENCE = 60  # seconds until what another machine wrote must be visible
-MAX_SEED = 2**31 - 1
+MAX_SEED = MAX_STEPS = 2**31 - 1  # OpenMM counts steps of one call in an int; DCD files, too
 
 
 class Ensemble:
@@ -77,8 +79,14 @@ class Ensemble:
     def readCheckpoint(self, run, index):
         """(meta, positions, velocities, box) at the end of a chunk, in nm and nm/ps."""
         path = os.path.join(self.chunkFolder(run, index), CHECKPOINT)
-        with np.load(path, allow_pickle=False) as archive:
-            return json.loads(str(archive["meta"])), archive["positions"], archive["velocities"], archive["box"]
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return json.loads(str(archive["meta"])), archive["positions"], archive["velocities"], archive["box"]
+        except Exception as error:  # what numpy, zipfile and json raise of a damaged file are many things
+            raise ValueError(
+                f"{path} is missing or damaged ({type(error).__name__}: {error}). Remove the folder {os.path.dirname(path)} and those of "
+                "later chunks of this run; they are then made anew."
+            ) from error
 
     def getProgress(self, run):
         """(phase, step) that a run has reached."""
@@ -107,12 +115,56 @@ class Ensemble:
         return {name: np.concatenate([log[name] for log in logs]) for name in logs[0]} if logs else {}
 
     def removeLeftovers(self):
-        """Delete what workers that died have begun. Only while none is at work."""
+        """Delete what workers that died have begun. Only while none is at work; what a lost one still writes may stay."""
         for run in range(self.numRuns):
-            with contextlib.suppress(FileNotFoundError):
-                for name in os.listdir(self.runFolder(run)):
-                    if name.startswith(".chunk_"):
-                        shutil.rmtree(os.path.join(self.runFolder(run), name))
+            names = os.listdir(self.runFolder(run)) if os.path.isdir(self.runFolder(run)) else []
+            for name in names:
+                if name.startswith(".chunk_"):
+                    shutil.rmtree(os.path.join(self.runFolder(run), name), ignore_errors=True)
+
+
+class EnsembleLock:
+    """Keeps an ensemble's folder for one user, from the first function that is given the lock until it is closed.
+
+    createEnsemble, lengthenEnsemble and runEnsemble take one of their own; to let nobody in between give them the same:
+
+        with EnsembleLock(folder) as lock:
+            createEnsemble(folder, ..., lock=lock)
+            runEnsemble(folder, lock=lock)
+
+    Parameters
+    ----------
+    folder : path
+    """
+
+    def __init__(self, folder):
+        self.folder, self._file = os.path.abspath(folder), None
+
+    def acquire(self):
+        """Take the lock, unless this object has it.
+
+        Raises
+        ------
+        ValueError
+            Somebody else has it.
+        """
+        if self._file is None:
+            try:
+                self._file = lockFile(os.path.join(self.folder, LOCK))
+            except BlockingIOError as error:
+                raise ValueError(f"Another process is at work on the ensemble in {self.folder}. Wait for it, or stop it.") from error
+
+    def close(self):
+        """Release the lock. Its file stays: another process may have opened it already."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ignored):
+        self.close()
 
 
 def createEnsemble(
@@ -135,30 +187,32 @@ def createEnsemble(
     format="dcd",
     seed=None,
     about=None,
+    overwrite=False,
+    lock=None,
 ):
     """Write the folder of a new ensemble, which runEnsemble carries out.
 
     Parameters
     ----------
     folder : path
-        Made if it does not exist; it must be empty, and every worker must see it under this name.
+        Made if it does not exist; it must be empty but for an earlier ensemble, and every worker must see it under this name.
     system : openmm.System
         Of one run, with all of its replicas.
-    positions : array
+    positions : array or Quantity
         [N, 3] nm, or [m, N, 3]: run r starts from positions[r % m].
     topology : openmm.app.Topology
-        Of the N particles, for the trajectories.
+        Of the N particles; it is written as topology.pdb (.cif where PDB is too narrow), for reading the trajectories.
     runs, steps : int
         Number of runs, and steps of each.
-    timestep : float
+    timestep : float or Quantity
         ps
     interval : int
         Steps between frames.
     chunkSteps : int, optional
         Steps of a chunk, a multiple of interval: what is lost where a worker dies. Some minutes are a good length. Default: 100 intervals.
-    temperature : float
+    temperature : float or Quantity
         K; or temperatures, rising, for replica exchange within each run, every exchangeInterval steps (0: none).
-    friction : float
+    friction : float or Quantity
         1/ps
     replicas : int
         Copies in the System.
@@ -169,6 +223,10 @@ def createEnsemble(
         From which those of all runs and chunks follow. Default: a random one.
     about : dict, optional
         JSON values to keep with the settings.
+    overwrite : bool
+        Delete an earlier ensemble in the folder, once everything else has been checked and nobody is at work on it.
+    lock : EnsembleLock, optional
+        The caller's, which is left taken.
 
     Returns
     -------
@@ -177,85 +235,148 @@ def createEnsemble(
     Raises
     ------
     ValueError
-        A folder that is not empty, or settings that do not fit. The message names them.
+        A folder that is not empty or in use, or settings that do not fit. The message names them; nothing was deleted.
     """
     import openmm
 
+    from .cli import _folder
+    from .cli._run import writeTopology
     from .convert._writer import writeFileAtomically
     from .exchange import TemperatureLadder
-    from .replicas import checkReplicas
+    from .replicas import asTemperatures, checkReplicas, inUnits
 
-    for name, value, least in (
-        ("runs", runs, 1),
-        ("steps", steps, 1),
-        ("interval", interval, 1),
-        ("equilibrationSteps", equilibrationSteps, 0),
-    ):
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise ValueError(f"{name} is {value!r}; it is a whole number, {least} or larger.")
-    chunkSteps = 100 * interval if chunkSteps is None else chunkSteps
-    if chunkSteps < 1 or chunkSteps % interval:
+    runs, steps, interval = whole("runs", runs, 1), whole("steps", steps, 1), whole("interval", interval, 1)
+    replicas, equilibrationSteps = whole("replicas", replicas, 1), whole("equilibrationSteps", equilibrationSteps, 0)
+    chunkSteps = 100 * interval if chunkSteps is None else whole("chunkSteps", chunkSteps, 1)
+    seed = secrets.randbelow(MAX_SEED) + 1 if seed is None else whole("seed", seed, 0)
+    if chunkSteps % interval:
         raise ValueError(f"chunkSteps is {chunkSteps}; it is a multiple of interval, {interval}, so that every chunk ends with a frame.")
     if interval > steps:
         raise ValueError(f"interval is {interval}, and a run has {steps} steps: it would have no frame.")
+    timestep, friction = inUnits(timestep, openmm.unit.picosecond), inUnits(friction, openmm.unit.picosecond**-1)
     if not 0 < timestep < np.inf:
         raise ValueError(f"timestep is {timestep} ps; it must be positive and finite.")
+    if not 0 <= friction < np.inf:
+        raise ValueError(f"friction is {friction}/ps; it is a finite number of 0 or more.")
     if format not in ("dcd", "xtc"):
         raise ValueError(f"format is {format!r}; 'dcd' and 'xtc' are allowed.")
-    positions = np.asarray(positions, dtype=np.float64)
+    positions, numParticles = np.asarray(inUnits(positions, openmm.unit.nanometer), dtype=np.float64), system.getNumParticles()
     positions = positions[None] if positions.ndim == 2 else positions
-    if positions.ndim != 3 or positions.shape[1:] != (system.getNumParticles(), 3) or not np.isfinite(positions).all():
-        raise ValueError(
-            f"positions have shape {list(positions.shape)}; {system.getNumParticles()} finite ones, [N, 3] or [m, N, 3], are needed."
-        )
+    if positions.ndim != 3 or not len(positions) or positions.shape[1:] != (numParticles, 3) or not np.isfinite(positions).all():
+        raise ValueError(f"positions have shape {list(positions.shape)}; {numParticles} finite ones, [N, 3] or [m, N, 3], are needed.")
+    if topology.getNumAtoms() != numParticles:
+        raise ValueError(f"topology has {topology.getNumAtoms()} atoms, and the System {numParticles} particles, all replicas together.")
     if replicas > 1:
         checkReplicas(system, replicas)
-    if temperatures:
-        TemperatureLadder(temperatures, replicas, 1)  # refuses what does not fit
-    folder = os.path.abspath(folder)
-    if os.path.isdir(folder) and set(os.listdir(folder)) - {LOCK}:
-        raise ValueError(f"The folder {folder} is not empty. Give another one.")
+    if temperatures is None:
+        (temperature,) = asTemperatures([temperature], zero=True).tolist()
+    else:
+        temperature, temperatures = None, TemperatureLadder(temperatures, replicas, 1).temperatures.tolist()
+        exchangeInterval = whole("exchangeInterval", exchangeInterval, 0)
     settings = {
-        "runs": int(runs),
-        "steps": int(steps),
-        "timestep_fs": timestep * 1000,
-        "interval": int(interval),
-        "checkpoint_interval": int(chunkSteps),
-        "temperature_K": None if temperatures else float(temperature),
-        "temperatures_K": [float(t) for t in temperatures] if temperatures else None,
-        "exchange_interval": int(exchangeInterval) if temperatures else None,
+        "runs": runs,
+        "steps": steps,
+        "timestep_fs": float(timestep) * 1000,
+        "interval": interval,
+        "checkpoint_interval": chunkSteps,
+        "temperature_K": temperature,
+        "temperatures_K": temperatures,
+        "exchange_interval": exchangeInterval if temperatures else None,
         "friction_1/ps": float(friction),
-        "replicas": int(replicas),
-        "equilibration_steps": int(equilibrationSteps),
+        "replicas": replicas,
+        "equilibration_steps": equilibrationSteps,
         "minimize": bool(minimize),
         "format": format,
-        "seed": int(seed or secrets.randbelow(MAX_SEED) + 1),
+        "seed": seed,
         "pressure_bar": next((_pressure(force) for force in system.getForces() if isinstance(force, openmm.MonteCarloBarostat)), None),
         "periodic": topology.getPeriodicBoxVectors() is not None,
     }
-    os.makedirs(folder, exist_ok=True)
+    record = json.dumps({"format": FORMAT, "settings": settings, **(about or {})}, indent=2) + "\n"
+    serialized = openmm.XmlSerializer.serialize(system).encode("utf-8")
     buffer = io.BytesIO()
     np.savez(buffer, positions=positions)
-    writeFileAtomically(os.path.join(folder, START), buffer.getvalue())
-    writeFileAtomically(os.path.join(folder, SYSTEM), openmm.XmlSerializer.serialize(system).encode("utf-8"))
-    record = {"format": FORMAT, "settings": settings, **(about or {})}
-    writeFileAtomically(os.path.join(folder, SETTINGS), (json.dumps(record, indent=2) + "\n").encode("utf-8"))
+    folder = os.path.abspath(folder)
+    with contextlib.ExitStack() as stack:
+        lock = lock or stack.enter_context(EnsembleLock(folder))
+        makeRoom(folder, overwrite, lock)
+        writeFileAtomically(os.path.join(folder, START), buffer.getvalue())
+        writeFileAtomically(os.path.join(folder, SYSTEM), serialized)
+        writeTopology(_folder.Folder(folder), topology, positions[0])
+        writeFileAtomically(os.path.join(folder, SETTINGS), record.encode("utf-8"))
     return Ensemble(folder)
 
 
-def lengthenEnsemble(folder, steps):
-    """Give every run of an ensemble more steps; runEnsemble then continues them."""
+def whole(name, value, least, most=None):
+    """A whole number as an int, or a ValueError."""
+    try:
+        right = not isinstance(value, bool) and int(value) == value and least <= value <= (most or MAX_STEPS)
+    except (TypeError, ValueError, OverflowError):
+        right = False
+    if not right:
+        raise ValueError(f"{name} is {value!r}; it is a whole number from {least} to {most or MAX_STEPS}.")
+    return int(value)
+
+
+def makeRoom(folder, overwrite, lock):
+    """Make a folder and take its lock; with `overwrite`, delete the files of an earlier ensemble, and only if there are no others."""
+    from .cli._folder import TOPOLOGY
+
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ValueError(f"{folder} is a file. Give the name of a folder.")
+    os.makedirs(folder, exist_ok=True)
+    lock.acquire()
+    names = sorted(set(os.listdir(folder)) - {LOCK})
+    if not names:
+        return
+    if not overwrite:
+        raise ValueError(f"The folder {folder} is not empty. Give another one, or replace the ensemble in it (overwrite).")
+    ours = {SETTINGS, SYSTEM, START, *TOPOLOGY}
+    runs = [name for name in names if SETTINGS in names and re.fullmatch(r"run_\d{3,}", name)]
+    foreign = [name for name in names if name not in ours and name not in runs]
+    for run in runs:
+        inside = os.listdir(os.path.join(folder, run))
+        foreign += [os.path.join(run, name) for name in inside if not re.match(r"\.?chunk_\d{6}", name)]
+    if foreign:
+        listed = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+        raise ValueError(f"The folder {folder} has files that are no ensemble's: {listed}. Move them away, or give another folder.")
+    for name in runs:
+        shutil.rmtree(os.path.join(folder, name))
+    for name in sorted(ours & set(names), key=lambda name: name == SETTINGS):  # last, so that an interruption leaves an ensemble
+        os.remove(os.path.join(folder, name))
+
+
+def lengthenEnsemble(folder, steps, lock=None):
+    """Give every run of an ensemble more steps; runEnsemble then continues them.
+
+    Parameters
+    ----------
+    folder : path
+    steps : int
+        Of each run, those that it has included.
+    lock : EnsembleLock, optional
+        The caller's, which is left taken.
+
+    Raises
+    ------
+    ValueError
+        Fewer steps than the runs have, or somebody else is at work on the ensemble.
+    """
     from .convert._writer import writeFileAtomically
 
-    ensemble = Ensemble(folder)
-    if steps < ensemble.settings["steps"]:
-        raise ValueError(f"The runs have {ensemble.settings['steps']} steps; they can be lengthened, not cut to {steps}.")
-    ensemble.settings["steps"] = int(steps)
-    data = json.dumps(ensemble.record, indent=2) + "\n"
-    writeFileAtomically(os.path.join(ensemble.folder, SETTINGS), data.encode("utf-8"))
+    steps = whole("steps", steps, 1)
+    Ensemble(folder)  # no lock in what is none
+    with contextlib.ExitStack() as stack:
+        lock = lock or stack.enter_context(EnsembleLock(folder))
+        lock.acquire()
+        ensemble = Ensemble(folder)
+        if steps < ensemble.settings["steps"]:
+            raise ValueError(f"The runs have {ensemble.settings['steps']} steps; they can be lengthened, not cut to {steps}.")
+        ensemble.settings["steps"] = steps
+        data = json.dumps(ensemble.record, indent=2) + "\n"
+        writeFileAtomically(os.path.join(ensemble.folder, SETTINGS), data.encode("utf-8"))
 
 
-def runEnsemble(folder, client=None, workers=None, scheduler=None, platform=None, threads=None, report=None):
+def runEnsemble(folder, client=None, workers=None, scheduler=None, platform=None, threads=None, report=None, lock=None):
     """Carry out what is left of an ensemble's runs.
 
     Parameters
@@ -275,6 +396,8 @@ def runEnsemble(folder, client=None, workers=None, scheduler=None, platform=None
         of a scheduler take all cores each.
     report : callable, optional
         report(run, phase, step) after every chunk.
+    lock : EnsembleLock, optional
+        The caller's, which is left taken.
 
     Returns
     -------
@@ -285,14 +408,21 @@ def runEnsemble(folder, client=None, workers=None, scheduler=None, platform=None
     ------
     ImportError
         dask or distributed is not installed.
+    ValueError
+        Somebody else is at work on the ensemble, a checkpoint is damaged, or there is no such scheduler.
     """
     from ._chunks import runChunk
 
     distributed = importDistributed()
-    ensemble = Ensemble(folder)
+    Ensemble(folder)  # no lock in what is none
     failed = {}
     with contextlib.ExitStack() as stack:
+        lock = lock or stack.enter_context(EnsembleLock(folder))
+        lock.acquire()
+        ensemble = Ensemble(folder)
         if client is None:
+            if scheduler is None:  # when the workers of a local cluster have ended, however that came
+                stack.callback(ensemble.removeLeftovers)
             client, threads = _connect(stack, distributed, scheduler, workers or min(2, ensemble.numRuns), threads)
         token = secrets.token_hex(4)  # Dask must not take a chunk for one of an earlier call
 
@@ -333,15 +463,20 @@ def waitFor(condition, what):
         time.sleep(0.2)
 
 
+def connect(scheduler):
+    """A distributed.Client of the scheduler at an address, or a ValueError."""
+    try:
+        return importDistributed().Client(scheduler, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"There is no Dask scheduler at {scheduler}: {error}. `dask scheduler` starts one and tells its address."
+        ) from error
+
+
 def _connect(stack, distributed, scheduler, workers, threads):
     """(Client, threads of a CPU platform)."""
     if scheduler is not None:
-        try:
-            return stack.enter_context(distributed.Client(scheduler, timeout=20)), threads
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"There is no Dask scheduler at {scheduler}: {error}. `dask scheduler` starts one and tells its address."
-            ) from error
+        return stack.enter_context(connect(scheduler)), threads
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     cluster = distributed.LocalCluster(n_workers=workers, **options)
     stack.enter_context(cluster)

@@ -185,7 +185,7 @@ class ReplicaLangevinIntegrator(mm.CustomIntegrator):
     """
 
     def __init__(self, temperatures, friction, stepSize, numParticles):
-        friction, stepSize = _value(friction, unit.picosecond**-1), _value(stepSize, unit.picosecond)
+        friction, stepSize = inUnits(friction, unit.picosecond**-1), inUnits(stepSize, unit.picosecond)
         if not 0 <= friction < np.inf:
             raise ValueError(f"friction is {friction}/ps; it is a finite number of 0 or more.")
         if not 0 < stepSize < np.inf:
@@ -258,7 +258,7 @@ def particlesPerReplica(system, replicas):
 
 def asTemperatures(temperatures, zero=False):
     """[n] K as an array; a ValueError for what is no temperature."""
-    values = np.atleast_1d(np.array(_value(temperatures, unit.kelvin), dtype=np.float64))
+    values = np.atleast_1d(np.array(inUnits(temperatures, unit.kelvin), dtype=np.float64))
     if values.ndim != 1 or not values.size or not np.isfinite(values).all() or (values < 0).any() or (not zero and (values == 0).any()):
         raise ValueError(f"temperatures are {temperatures}; finite ones, {'0 K or more' if zero else 'larger than 0 K'}, are needed.")
     return values
@@ -363,9 +363,10 @@ def _name(force):
     return type(force).__name__ if force.getName() in ("", type(force).__name__) else f"{type(force).__name__} {force.getName()!r}"
 
 
-def _value(quantity, inUnit):
+def inUnits(quantity, inUnit):
+    """A Quantity, or a list with some in it, as numbers of a unit; other numbers as they are."""
     if unit.is_quantity(quantity):
         return quantity.value_in_unit(inUnit)
     if isinstance(quantity, (list, tuple)):
-        return [_value(q, inUnit) for q in quantity]
+        return [inUnits(q, inUnit) for q in quantity]
     return quantity

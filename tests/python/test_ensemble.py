@@ -5,7 +5,10 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import openmm
@@ -16,7 +19,7 @@ from test_cli_run import readDcd
 import openmmflash
 from openmmflash import _chunks
 from openmmflash.cli._run import blankTopology
-from openmmflash.ensemble import Ensemble, createEnsemble, lengthenEnsemble, runEnsemble
+from openmmflash.ensemble import Ensemble, EnsembleLock, createEnsemble, lengthenEnsemble, runEnsemble
 
 distributed = pytest.importorskip("distributed", reason="ensembles need dask and distributed")
 LADDER = [300.0, 400.0]
@@ -31,7 +34,7 @@ def beads(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two workers, which are not started again where they die."""
+    """Two workers. Where one dies, Dask starts another process in its place."""
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         with distributed.Client(cluster) as client:
             yield client
@@ -39,8 +42,8 @@ def cluster():
 
 def make(beads, folder, replicas=2, **options):
     model, structure = beads
-    system = openmmflash.createSystem(structure, model, replicas=replicas)
-    positions = openmmflash.tilePositions(structure.positions, replicas)
+    system = openmmflash.createSystem(structure, model, replicas=max(replicas, 1))
+    positions = openmmflash.tilePositions(structure.positions, max(replicas, 1))
     options = {"runs": 3, "steps": 600, "timestep": 0.004, "interval": 20, "chunkSteps": 100, "minimize": False, "seed": 7} | options
     return createEnsemble(folder, system, positions, blankTopology(system.getNumParticles(), False), replicas=replicas, **options)
 
@@ -92,7 +95,7 @@ class Killer(threading.Thread):
 
 
 def testKilledWorker(beads, cluster, tmp_path):
-    """SIGKILL in the middle of a chunk: its run goes on elsewhere, from its checkpoint. The result is that of an ensemble left alone."""
+    """SIGKILL in the middle of a chunk: its run goes on in another process, from its checkpoint, as if nothing had happened."""
     options = {"temperatures": LADDER, "exchangeInterval": 30, "equilibrationSteps": 150, "steps": 2000, "interval": 50, "chunkSteps": 500}
     ensemble, alone = make(beads, tmp_path / "killed", **options), make(beads, tmp_path / "alone", **options)
     killer = Killer(tmp_path / "killed", index=3)
@@ -152,6 +155,9 @@ def testLengthened(beads, tmp_path):
     assert steps(short, 0) == list(range(20, 201, 20)) and len(short.getTrajectories(0)) == 2 and short.getProgress(0) == ("produce", 210)
     with pytest.raises(ValueError, match="not cut to 200"):
         lengthenEnsemble(short.folder, 200)
+    for wrong in (300.5, float("inf")):
+        with pytest.raises(ValueError, match=f"steps is {wrong}"):
+            lengthenEnsemble(short.folder, wrong)
     lengthenEnsemble(short.folder, 400)
     runHere(short.folder)
     runHere(long.folder)
@@ -183,10 +189,129 @@ def testChunkIsMadeOnce(beads, tmp_path, monkeypatch):
         ensemble.countChunks(0)
 
 
+@pytest.mark.parametrize("format", ["dcd", "xtc"])
+def testTimesOfALengthenedRun(beads, tmp_path, format):
+    """Frames of a run that was lengthened where it had no frame have the steps and times of its log."""
+    mdtraj = pytest.importorskip("mdtraj", reason="reads the headers of XTC files")
+    ensemble = make(beads, tmp_path / "e", runs=1, steps=50, interval=20, chunkSteps=40, format=format)
+    runHere(ensemble.folder)
+    lengthenEnsemble(ensemble.folder, 120)
+    runHere(ensemble.folder)
+    assert steps(ensemble, 0) == [20, 40, 60, 80, 100, 120]
+    found = []
+    for path in ensemble.getTrajectories(0):
+        if format == "xtc":
+            with mdtraj.formats.XTCTrajectoryFile(path) as file:
+                _, times, stepsHere, _ = file.read()
+            np.testing.assert_allclose(times, 0.004 * stepsHere, rtol=1e-6)
+            found += stepsHere.tolist()
+        else:  # the header has the first step and the interval
+            count, first, interval = np.fromfile(path, dtype="<i4", count=5)[2:]
+            found += range(first, first + count * interval, interval)
+    assert found == steps(ensemble, 0)
+
+
+def testUnits(beads, tmp_path):
+    """Quantities have the units that they say; other numbers are nm, ps, K, 1/ps. An array of temperatures is as good as a list."""
+    unit = openmm.unit
+    model, structure = beads
+    plain = make(beads, tmp_path / "plain", temperature=310)
+    system, angstrom = openmmflash.createSystem(structure, model, replicas=2), 10 * openmmflash.tilePositions(structure.positions, 2)
+    options = {"runs": 3, "steps": 600, "interval": 20, "chunkSteps": 100, "replicas": 2, "minimize": False, "seed": 7}
+    options |= {"timestep": 4 * unit.femtosecond, "temperature": 310 * unit.kelvin, "friction": 1 / unit.picosecond}
+    for k, positions in enumerate((angstrom * unit.angstrom, [openmm.Vec3(*x) for x in angstrom.tolist()] * unit.angstrom)):
+        other = createEnsemble(tmp_path / f"units{k}", system, positions, blankTopology(12, False), **options)
+        assert other.settings == plain.settings
+        read = [np.load(folder / "start.npz")["positions"] for folder in (tmp_path / "plain", tmp_path / f"units{k}")]
+        np.testing.assert_allclose(read[0], read[1], rtol=1e-12)
+    ladder = make(beads, tmp_path / "ladder", temperatures=openmmflash.exchange.geometricLadder(300, 400, 2))
+    assert ladder.settings["temperatures_K"] == pytest.approx(LADDER) and ladder.settings["temperature_K"] is None
+
+
+def testTopologyIsWritten(beads, tmp_path):
+    """createEnsemble writes the file with which trajectories are read, and refuses a topology of something else."""
+    model, structure = beads
+    system = openmmflash.createSystem(structure, model)
+    options = {"runs": 1, "steps": 10, "timestep": 0.001, "interval": 1}
+    topology = openmm.app.Topology()
+    residue = topology.addResidue("X", topology.addChain())
+    for i in range(6):
+        topology.addAtom(f"X{i}", None, residue)
+    createEnsemble(tmp_path / "e", system, structure.positions, topology, **options)
+    pdb = openmm.app.PDBFile(str(tmp_path / "e" / "topology.pdb"))
+    np.testing.assert_allclose(pdb.getPositions(asNumpy=True)._value, structure.positions, atol=1e-4)
+    with pytest.raises(ValueError, match="topology has 5 atoms, and the System 6 particles"):
+        createEnsemble(tmp_path / "f", system, structure.positions, blankTopology(5, False), **options)
+    assert not (tmp_path / "f").exists()
+
+
+def testOneAtATime(beads, cluster, tmp_path):
+    """While somebody is at work on an ensemble, nobody else carries it out, lengthens or replaces it, or clears up in it."""
+    ensemble = make(beads, tmp_path / "e", runs=1, steps=40, chunkSteps=20)
+    begun = tmp_path / "e" / "run_000" / ".chunk_000001.1.x"
+    with EnsembleLock(ensemble.folder) as lock:
+        lock.acquire()
+        begun.mkdir(parents=True)
+        for work in (
+            lambda: runEnsemble(ensemble.folder, cluster, platform="CPU", threads=1),
+            lambda: lengthenEnsemble(ensemble.folder, 80),
+            lambda: make(beads, tmp_path / "e", overwrite=True),
+        ):
+            with pytest.raises(ValueError, match="Another process is at work on the ensemble in"):
+                work()
+        assert begun.is_dir() and Ensemble(ensemble.folder).settings == ensemble.settings and ensemble.countChunks(0) == 0
+        # The holder of the lock may, and keeps it.
+        lengthenEnsemble(ensemble.folder, 60, lock)
+        assert runEnsemble(ensemble.folder, cluster, platform="CPU", threads=1, lock=lock) == {}
+        assert steps(ensemble, 0) == [20, 40, 60] and not begun.exists()
+        with pytest.raises(ValueError, match="Another process is at work"):
+            runEnsemble(ensemble.folder, cluster)
+    assert runEnsemble(ensemble.folder, cluster) == {}
+
+
+def testLeftovers(beads, tmp_path):
+    """What cannot be deleted, as a worker that was taken for lost still writes to it, leaves the rest to be deleted, and no error."""
+    ensemble = make(beads, tmp_path / "e")
+    for name in ("run_000/.chunk_000001.1.x", "run_002/.chunk_000001.2.y", "run_002/chunk_000000"):  # and no run_001 yet
+        (tmp_path / "e" / name).mkdir(parents=True)
+    (tmp_path / "e" / "run_000" / ".chunk_000000").write_text("not a folder")
+    ensemble.removeLeftovers()
+    assert sorted(path.name for path in (tmp_path / "e").glob("run_*/*")) == [".chunk_000000", "chunk_000000"]
+
+
+def testDamagedCheckpoint(beads, tmp_path):
+    """A power cut may leave an empty file: the message names it, and what to remove."""
+    ensemble = make(beads, tmp_path / "e", runs=1, steps=40, chunkSteps=20)
+    _chunks.runChunk(ensemble.folder, 0, 0, "CPU", 1)
+    path = os.path.join(ensemble.chunkFolder(0, 0), "checkpoint.npz")
+    whole = open(path, "rb").read()
+    for data in (b"", whole[:100], whole[:-300]):
+        with open(path, "wb") as file:
+            file.write(data)
+        with pytest.raises(ValueError, match=f"{path} is missing or damaged .* Remove the folder {ensemble.chunkFolder(0, 0)}"):
+            ensemble.getProgress(0)
+    os.remove(path)
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        _chunks.runChunk(ensemble.folder, 0, 1, "CPU", 1)
+    os.rmdir(ensemble.chunkFolder(0, 0))
+    runHere(ensemble.folder)
+    assert steps(ensemble, 0) == [20, 40]
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"runs": 0}, "runs is 0"),
+        ({"runs": 0}, "runs is 0; it is a whole number from 1 to"),
+        ({"runs": float("inf")}, "runs is inf"),
+        ({"replicas": 0}, "replicas is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"friction": -1}, "friction is -1/ps"),
+        ({"friction": np.nan}, "friction is nan/ps"),
+        ({"temperature": np.nan}, r"temperatures are \[nan\]"),
+        ({"temperature": -5}, r"temperatures are \[-5\]"),
+        ({"temperatures": LADDER, "exchangeInterval": -5}, "exchangeInterval is -5"),
+        ({"temperatures": LADDER, "exchangeInterval": 2.5}, "exchangeInterval is 2.5"),
+        ({"chunkSteps": 40.5}, "chunkSteps is 40.5"),
         ({"steps": 1.5}, "steps is 1.5"),
         ({"chunkSteps": 30}, "multiple of interval, 20"),
         ({"interval": 700, "chunkSteps": 700}, "it would have no frame"),
@@ -218,8 +343,6 @@ def testWrongFolders(beads, tmp_path):
 
 
 def testWithoutDask(beads, tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r'pip install "openmm-flash\[ensemble\]"'):
         runEnsemble(make(beads, tmp_path / "e").folder)
@@ -261,8 +384,45 @@ def testCommand(beads, cluster, tmp_path):
     call("--resume", "-o", out, "--steps", 100, *where)
     assert [steps(ensemble, run) for run in range(2)] == [[20, 40, 60, 80, 100]] * 2
     assert "is not empty" in call(*base, *where, code=2)
+    # What is refused deletes nothing and changes nothing.
+    (tmp_path / "out" / "run_001" / "notes.txt").write_text("mine")
+    kept = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "no ensemble's: run_001/notes.txt" in call(*base, "--overwrite", *where, code=2).replace("\\", "/")
     assert "Give one of them" in call(*base, "--overwrite", *where, "--workers", 2, code=2)
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    assert "is not empty" in call(*base, "--overwrite", *where, code=2)
-    os.remove(tmp_path / "out" / "notes.txt")
-    assert "multiple of interval" in call(*inputs, "--interval", 20, "--chunk", 30, "--no-minimize", *where, code=2)
+    assert "no Dask scheduler at nowhere" in call(*base, "--overwrite", "--scheduler", "nowhere", code=2)
+    chunk = ("--interval", 20, "--chunk", 30, "--no-minimize", "--overwrite")
+    assert "multiple of interval" in call(*inputs, *chunk, *where, code=2)
+    with EnsembleLock(out) as lock:
+        lock.acquire()
+        assert "Another process is at work" in call(*base, "--overwrite", *where, code=2)
+        assert "Another process is at work" in call("--resume", "-o", out, "--steps", 200, *where, code=2)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == kept
+    os.remove(tmp_path / "out" / "run_001" / "notes.txt")
+    assert "Done: 2 of 2 runs" in call(*base, "--overwrite", *where)
+    assert [steps(ensemble, run) for run in range(2)] == [[20, 40, 60]] * 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM")
+def testSigterm(beads, tmp_path):
+    """SIGTERM stops as Ctrl-C does: a sentence, no process and nothing half-made left behind; --resume continues."""
+    (tmp_path / "beads.safetensors").write_bytes(beads[0].getBytes())
+    small_models.writeBeadStructure(tmp_path / "chain.npz")
+    command = [sys.executable, "-c", "from openmmflash.cli._app import app; app()", "ensemble"]
+    command += [tmp_path / "chain.npz", "-m", tmp_path / "beads.safetensors", "-o", tmp_path / "out", "--platform", "CPU", "--workers", "1"]
+    command += ["--runs", "1", "--steps", "100000000", "--interval", "1000", "--chunk", "5000000", "--no-minimize", "--equilibrate", "0"]
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    process = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + 120
+        while not (begun := list(tmp_path.glob("out/run_000/.chunk_000001.*/trajectory.dcd"))):
+            assert process.poll() is None and time.monotonic() < end, process.communicate()
+            time.sleep(0.05)
+        worker = int(begun[0].parent.name.split(".")[2])
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Stopped; the chunks that are complete are kept" in output, (output, errors)
+    assert "leaked" not in errors and not list(tmp_path.glob("out/run_*/.*")) and Ensemble(tmp_path / "out").countChunks(0) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)

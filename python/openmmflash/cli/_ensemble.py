@@ -4,17 +4,15 @@
 
 import contextlib
 import os
-import re
-import shutil
+import signal
 import time
 
 import numpy as np
 
 from .. import ensemble as ensembles
-from . import _folder
 from ._app import UserError, note, oneLine, say
 from ._outputs import checkFolder
-from ._run import Progress, countSteps, describeInputs, describeTemperatures, nameOf, prepare, versions, writeTopology
+from ._run import Progress, countSteps, describeInputs, describeTemperatures, nameOf, prepare, versions
 
 # Options that a continuation may have: how, not what.
 RESUMABLE = {"output", "resume", "time", "steps", "workers", "scheduler", "platform", "threads", "progress", "debug"}
@@ -29,15 +27,21 @@ def usersErrors():
         raise UserError(oneLine(error)) from error
 
 
-def create(structurePath, modelName, output, overwrite, runs, chunk, options):
-    """A new ensemble. Returns its folder."""
-    checkFolder(output or os.curdir)
+def connect(stack, workers, scheduler):
+    """A Client of the scheduler, before anything is written or deleted; None where there is to be a cluster on this machine."""
+    if workers and scheduler:
+        raise UserError(f"--workers {workers} makes a cluster on this machine, --scheduler {scheduler} uses another one. Give one of them.")
     with usersErrors():
         ensembles.importDistributed()
+        return stack.enter_context(ensembles.connect(scheduler)) if scheduler else None
+
+
+def create(stack, structurePath, modelName, output, overwrite, runs, chunk, options):
+    """A new ensemble. Returns its lock, which the stack closes."""
+    checkFolder(output or os.curdir)
     inputs, settings, _ = prepare(structurePath, modelName, {**options, "checkpoint_interval": chunk}, allFrames=runs > 1)
     path = os.path.abspath(output or nameOf(structurePath, inputs.model))
-    if overwrite:
-        removeEnsemble(path)
+    lock = stack.enter_context(ensembles.EnsembleLock(path))
     with usersErrors():
         ensembles.createEnsemble(
             path,
@@ -59,13 +63,14 @@ def create(structurePath, modelName, output, overwrite, runs, chunk, options):
             settings["format"],
             settings["seed"],
             {**describeInputs(structurePath, modelName, inputs), "versions": versions()},
+            overwrite,
+            lock,
         )
-    writeTopology(_folder.Folder(path), inputs.topology, inputs.positions)
     say(f"Model      {inputs.model.getName()}, SHA-256 {inputs.model.getSha256()[:16]}...")
     copies = f", {settings['replicas']} replicas each" if settings["replicas"] > 1 else ""
     say(f"Ensemble   {runs} runs{copies} of {settings['time_ps']:g} ps = {settings['steps']} steps, {describeTemperatures(settings)}")
     say(f"Output     {path}")
-    return path
+    return lock
 
 
 def startPositions(inputs, replicas, runs, frame):
@@ -78,19 +83,8 @@ def startPositions(inputs, replicas, runs, frame):
     return np.stack([np.concatenate([frames[(r * replicas + k) % len(frames)] for k in range(replicas)]) for r in range(runs)])
 
 
-def removeEnsemble(path):
-    """Delete the files of an earlier ensemble, and nothing else."""
-    if not os.path.exists(os.path.join(path, ensembles.SETTINGS)):
-        return
-    for name in os.listdir(path):
-        if re.fullmatch(r"run_\d{3,}", name):
-            shutil.rmtree(os.path.join(path, name))
-        elif name in (ensembles.SYSTEM, ensembles.START, ensembles.SETTINGS, *_folder.TOPOLOGY):
-            os.remove(os.path.join(path, name))
-
-
-def reopen(output, options, given):
-    """Look at an ensemble that is to be continued, and lengthen it if asked."""
+def reopen(stack, output, options, given):
+    """Look at an ensemble that is to be continued, and lengthen it if asked. Returns its lock, which the stack closes."""
     if output is None:
         raise UserError("--resume continues the ensemble in a folder: give --output FOLDER.")
     other = sorted(given - RESUMABLE)
@@ -99,18 +93,33 @@ def reopen(output, options, given):
         raise UserError(f"--resume continues an ensemble as it was started. Leave out {named}, or start a new one elsewhere.")
     with usersErrors():
         settings = ensembles.Ensemble(output).settings
+        lock = stack.enter_context(ensembles.EnsembleLock(output))
+        lock.acquire()
         if {"time", "steps"} & given:
-            ensembles.lengthenEnsemble(output, countSteps(options["time"], options["steps"], settings["timestep_fs"]))
+            ensembles.lengthenEnsemble(output, countSteps(options["time"], options["steps"], settings["timestep_fs"]), lock)
+    return lock
 
 
-def carryOut(path, workers, scheduler, options, showProgress):
-    """Do what is left, with a progress bar. Returns whether all runs came to their end."""
-    if workers and scheduler:
-        raise UserError(f"--workers {workers} makes a cluster on this machine, --scheduler {scheduler} uses another one. Give one of them.")
-    folder = _folder.Folder(path)
-    folder.lock()
+@contextlib.contextmanager
+def stoppedBySigterm():
+    """SIGTERM, which batch systems send, stops as Ctrl-C does: the cluster is closed, and what it had begun is removed."""
+
+    def stop(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: a second one must not cut this short
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
-        with usersErrors():
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def carryOut(lock, client, workers, options, showProgress):
+    """Do what is left, with a progress bar. Returns whether all runs came to their end."""
+    path = lock.folder
+    try:
+        with usersErrors(), stoppedBySigterm():
             ensemble = ensembles.Ensemble(path)
             settings = ensemble.settings
             each = settings["equilibration_steps"] + settings["steps"]
@@ -129,12 +138,10 @@ def carryOut(path, workers, scheduler, options, showProgress):
                     steps, elapsed = sum(reached.values()), time.perf_counter() - clock
                     advance(steps, (steps - before) * settings["timestep_fs"] * 1e-6 / elapsed * 86400)
 
-                failed = ensembles.runEnsemble(path, None, workers, scheduler, options["platform"], options["threads"], report)
+                failed = ensembles.runEnsemble(path, client, workers, None, options["platform"], options["threads"], report, lock)
     except KeyboardInterrupt:
         say(f"Stopped; the chunks that are complete are kept. Continue with:  openmm-flash ensemble --resume -o {path}")
         raise
-    finally:
-        folder.close()
     summarize(ensemble, failed)
     return not failed
 

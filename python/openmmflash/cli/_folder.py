@@ -11,6 +11,7 @@ import json
 import os
 import struct
 
+from .._locks import lockFile
 from ..checkpoints import packCheckpoint, unpackCheckpoint
 from ._app import UserError
 
@@ -77,15 +78,8 @@ class Folder:
         if self._lock is not None:
             return
         try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            return
-        self._lock = open(self[LOCK], "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            self._lock = None
+            self._lock = lockFile(self[LOCK])
+        except BlockingIOError as error:
             raise UserError(f"Another openmm-flash run is writing to {self.path}. Wait for it, or give another --output.") from error
 
     def close(self):

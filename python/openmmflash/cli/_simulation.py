@@ -181,7 +181,7 @@ class Simulation:
                 if self.interrupts.received:
                     self.checkpoint(phase, step)
                     raise Interrupted
-                stops = [total, _next(step, self.checkpointInterval)] + ([_next(step, self.interval)] if produce else [])
+                stops = [total, nextMultiple(step, self.checkpointInterval)] + ([nextMultiple(step, self.interval)] if produce else [])
                 if produce and self.exchange is not None:
                     stops += self.exchange.stops(step)
                 count = min(min(stops) - step, self.piece)
@@ -228,5 +228,5 @@ class Simulation:
         self.lastCheckpoint = (phase, step)
 
 
-def _next(step, interval):
+def nextMultiple(step, interval):
     return (step // interval + 1) * interval

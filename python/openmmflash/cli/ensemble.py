@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """openmm-flash ensemble: many runs, over many processes or machines."""
 
+import contextlib
+
 import click
 
 from ._app import INTERNAL_ERROR, declare, platformOptions, structureOptions
@@ -38,10 +40,14 @@ def command(context, structure, model, output, runs, chunk, workers, scheduler, 
 
     given = givenOptions(context)
     checkOptions(options, given, resume, overwrite)
-    if resume:
-        _ensemble.reopen(output, options, given)
-    else:
+    if not resume:
         checkInputs(structure, model)
-        output = _ensemble.create(structure, model, output, overwrite, runs, chunk, options)
-    if not _ensemble.carryOut(output, workers, scheduler, options, progress):
+    with contextlib.ExitStack() as stack:
+        client = _ensemble.connect(stack, workers, scheduler)
+        if resume:
+            lock = _ensemble.reopen(stack, output, options, given)
+        else:
+            lock = _ensemble.create(stack, structure, model, output, overwrite, runs, chunk, options)
+        complete = _ensemble.carryOut(lock, client, workers, options, progress)
+    if not complete:
         context.exit(INTERNAL_ERROR)
