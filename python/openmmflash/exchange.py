@@ -6,6 +6,8 @@ Y. Sugita and Y. Okamoto, Chem. Phys. Lett. 314, 141 (1999). Neighbours on the l
 their coordinates: replica r stays at its place in the Context, and its trajectory is continuous.
 """
 
+import copy
+
 import numpy as np
 
 from .checkpoints import packCheckpoint, unpackCheckpoint
@@ -253,8 +255,9 @@ class ReplicaExchange:
         meta, data = unpackCheckpoint(path)
         if "exchange" not in meta:
             raise ValueError(f"{path} is a checkpoint without replica exchange.")
-        self.ladder.setState(meta["exchange"])
+        copy.deepcopy(self.ladder).setState(meta["exchange"])  # refuses what does not fit before anything changes
         self.context.loadCheckpoint(data)
+        self.ladder.setState(meta["exchange"])
         self.applyTemperatures()
 
     def applyTemperatures(self):

@@ -60,7 +60,7 @@ def checkReplicas(system, replicas, integrator=None):
         Numbers of particles that do not fit; a CMMotionRemover, a barostat, a constraint, a group of FlashForce or a term that couples
         replicas; forces that differ between replicas or cannot be told apart; an integrator with one thermostat or one adaptive step for
         all, or with per-DOF variables (temperatures) for another number of particles. The message names it and tells what to do. A
-        CustomIntegrator that sums over all particles gives a UserWarning.
+        CustomIntegrator that sums over all particles, or uses their energy, gives a UserWarning.
     """
     n = particlesPerReplica(system, replicas)
     masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
@@ -122,7 +122,8 @@ class ReplicaEnergies:
         self.context, self.replicas, self.numParticles = context, replicas, one.getNumParticles()
         self.masses = np.array([one.getParticleMass(i)._value for i in range(self.numParticles)])
         constraints = system.getNumConstraints() // replicas
-        self.degreesOfFreedom = max(3 * int(np.count_nonzero(self.masses)) - constraints, 1)
+        held = 3 if any(isinstance(force, mm.CMMotionRemover) for force in system.getForces()) else 0  # only a single replica may have one
+        self.degreesOfFreedom = max(3 * int(np.count_nonzero(self.masses)) - constraints - held, 1)
         self._forces = [FlashForce.cast(force) for force in system.getForces() if FlashForce.isinstance(force)]
         self._groups = [groupsOfReplicas(force, replicas, self.numParticles) for force in self._forces]
         self._other = None
@@ -307,13 +308,20 @@ def _oneReplica(force, replicas, n):
 
 
 def _constraints(system, replicas, n):
-    counts = np.zeros((replicas, 1), dtype=int)
+    found = [collections.Counter() for _ in range(replicas)]
     for k in range(system.getNumConstraints()):
-        i, j, _ = system.getConstraintParameters(k)
+        i, j, distance = system.getConstraintParameters(k)
         if i // n != j // n:
             raise ValueError(f"Constraint {k} joins the particles {i} and {j}, of different replicas.")
-        counts[i // n] += 1
-    _refuseDifferent("number of constraints", counts)
+        found[i // n][(min(i, j) % n, max(i, j) % n, distance._value)] += 1
+    _refuseDifferent("number of constraints", np.array([[sum(one.values())] for one in found]))
+    for r in range(1, replicas):
+        if found[r] != found[0]:
+            one, other = (sorted((a - b).elements())[0] for a, b in ((found[r], found[0]), (found[0], found[r])))
+            raise ValueError(
+                f"Replicas are copies, but replica {r} has a constraint of its particles {one[0]} and {one[1]} to {one[2]:g} nm, and "
+                f"replica 0 one of {other[0]} and {other[1]} to {other[2]:g} nm."
+            )
 
 
 def _checkIntegrator(integrator, n):
@@ -336,6 +344,11 @@ def _checkIntegrator(integrator, n):
             if kind == mm.CustomIntegrator.ComputeSum:
                 warnings.warn(
                     f"The CustomIntegrator sums {expression!r} over all particles, replicas together; where {variable!r} acts on them, it "
+                    "couples the replicas."
+                )
+            if re.search(r"(?<![\w.])energy\d*(?!\w)", expression):
+                warnings.warn(
+                    f"The CustomIntegrator has the step {expression!r}: the energy is that of all replicas together; where it acts on them, it "
                     "couples the replicas."
                 )
 

@@ -10,6 +10,7 @@ import openmm
 import pytest
 
 from openmmflash import ReplicaExchange, ReplicaLangevinIntegrator
+from openmmflash.checkpoints import packCheckpoint
 from openmmflash.exchange import TemperatureLadder, geometricLadder
 from openmmflash.replicas import GAS_CONSTANT, setVelocitiesToTemperatures
 
@@ -164,8 +165,39 @@ def testContinuesExactly(tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(ValueError, match="damaged"):
         again.loadCheckpoint(path)
+
+
+def testCheckpointOfAnother(tmp_path):
+    """A checkpoint that does not fit leaves ladder and Context as they were, whichever of the two refuses it."""
+    path = tmp_path / "exchange.npz"
+
+    def start(replicas, seed, temperatures):
+        context, exchange = makeExchange(replicas, temperatures, DOUBLE_WELL, seed)
+        context.setPositions(np.full((replicas, 3), 0.01 * seed))
+        exchange.setVelocities(seed)
+        exchange.run(seed, 7)
+        return exchange
+
+    mine = start(8, 3, TEMPERATURES)
+    state, positions = mine.ladder.getState(), mine.context.getState(positions=True).getPositions(asNumpy=True)._value
+    larger = openmm.Context(particles(9, DOUBLE_WELL), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    larger.setPositions(np.zeros((9, 3)))
+    other = start(8, 5, TEMPERATURES).ladder.getState()
+    path.write_bytes(packCheckpoint({"exchange": other}, larger))
+    with pytest.raises(openmm.OpenMMException):
+        mine.loadCheckpoint(path)
+    assert mine.ladder.getState() == state
+    start(8, 5, [t + 1 for t in TEMPERATURES]).saveCheckpoint(path)
+    with pytest.raises(ValueError, match="The state belongs to 8 replicas"):
+        mine.loadCheckpoint(path)
+    assert mine.ladder.getState() == state
+    np.testing.assert_array_equal(mine.context.getState(positions=True).getPositions(asNumpy=True)._value, positions)
+
+
+def testStateOfAnother():
+    whole = TemperatureLadder(TEMPERATURES, 8, 1)
     with pytest.raises(ValueError, match="not to 4 at"):
-        TemperatureLadder(TEMPERATURES, 4, 1).setState(whole.ladder.getState())
+        TemperatureLadder(TEMPERATURES, 4, 1).setState(whole.getState())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 
 import numpy as np
 import openmm
+import openmm.amd
 import pytest
 import small_models
 from scipy import stats
@@ -185,6 +186,14 @@ def addBond(*particles):
     return change
 
 
+def addConstraints(*constraints):
+    def change(system):
+        for constraint in constraints:
+            system.addConstraint(*constraint)
+
+    return change
+
+
 def sharedGroup(system):
     (force,) = [openmmflash.FlashForce.cast(f) for f in system.getForces() if openmmflash.FlashForce.isinstance(f)]
     force.setParticleParameters(BEADS, BEADS, 0, 0)
@@ -202,6 +211,11 @@ def sharedGroup(system):
         (lambda system: system.setParticleMass(BEADS + 1, 7), "the mass in replica 1"),
         (lambda system: system.addConstraint(1, BEADS + 1, 0.1), "Constraint 0 joins the particles 1 and 7"),
         (lambda system: system.addConstraint(1, 2, 0.1), "number of constraints in replica 1"),
+        (
+            addConstraints((1, 2, 0.1), (BEADS + 1, BEADS + 2, 0.2)),
+            "constraint of its particles 1 and 2 to 0.2 nm, and replica 0 one of 1 and 2",
+        ),
+        (addConstraints((1, 2, 0.1), (BEADS + 1, BEADS + 3, 0.1)), "constraint of its particles 1 and 3 to 0.1 nm"),
         (lambda system: system.addParticle(1), "13 particles, which are not 2 replicas"),
         (sharedGroup, "Group 0 of FlashForce has particles of the replicas 0 and 1"),
     ],
@@ -223,6 +237,34 @@ def summing():
     integrator.addGlobalVariable("kinetic", 0)
     integrator.addComputeSum("kinetic", "m*v*v/2")
     return integrator
+
+
+def testConstraintsInAnyOrder(beads):
+    constraints = (1, 2, 0.1), (4, 3, 0.2), (BEADS + 3, BEADS + 4, 0.2), (BEADS + 1, BEADS + 2, 0.1)
+    checkReplicas(makeSystem(beads, change=addConstraints(*constraints)), 2)
+
+
+def testCentreOfMassHasNoTemperature(beads):
+    """A CMMotionRemover takes three degrees of freedom: of one replica, which alone may have one."""
+    system = makeSystem(beads, 1)
+    assert any(isinstance(force, openmm.CMMotionRemover) for force in system.getForces())
+    context = REFERENCE.context(system, beads[1].positions)
+    assert ReplicaEnergies(context, 1).degreesOfFreedom == 3 * BEADS - 3
+
+
+def testIntegratorsThatUseTheEnergy(beads):
+    """What OpenMM's energy is in an expression is the sum of all replicas; a name that only contains it is another."""
+    system, harmless = makeSystem(beads), openmm.CustomIntegrator(0.001)
+    harmless.addGlobalVariable("energyBefore", 0)
+    harmless.addComputeGlobal("energyBefore", "2*energyBefore")
+    checkReplicas(system, 2, harmless)
+    branch = openmm.CustomIntegrator(0.001)
+    branch.beginIfBlock("energy3 > 0")
+    branch.endBlock()
+    for integrator in (openmm.amd.AMDIntegrator(0.001, 10.0, 100.0), branch):
+        with pytest.warns(UserWarning, match="the energy is that of all replicas together"):
+            checkReplicas(system, 2, integrator)
+        checkReplicas(makeSystem(beads, 1), 1, integrator)
 
 
 def testIntegrators(beads, recwarn):
