@@ -15,6 +15,7 @@ from platforms import eachPlatform, onHosts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "physics"))
 import chignolin_replicas
+import replica_distributions
 
 SOURCE = "models/mlcg/schnet_cln_ca_specialized_model_and_config.pt"
 REPLICAS = 8
@@ -66,3 +67,25 @@ def testShortSimulation(platform, shared):
     assert len(results) == 4
     for right, text in results:
         assert right, text
+
+
+def testDistributionsProgram(shared, monkeypatch, capsys):
+    """tests/physics/replica_distributions.py with few replicas and steps: it runs and its lines are there; so little data shows no more."""
+    monkeypatch.setattr(sys, "argv", ["replica_distributions.py", str(shared), "--replicas", "3", "--steps", "2500"])
+    monkeypatch.setattr(replica_distributions, "EQUILIBRATION", 250)
+    replica_distributions.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(line.startswith(("PASS ", "FAIL ")) for line in lines), lines
+    assert lines[0].startswith("PASS potential energy") and lines[1].startswith("PASS temperature"), lines
+
+
+def testDistributionsAreTold():
+    """The program's statistics pass independent runs, and see a shift and a noise that all share."""
+    rng = np.random.default_rng(3)
+    one, other, shared = rng.normal(size=(200, 16)), rng.normal(size=(200, 16)), rng.normal(size=(200, 1))
+    assert replica_distributions.compareRuns("same", one, other, 2000)[0]
+    assert not replica_distributions.compareRuns("shifted", one, other + 0.5, 2000)[0]
+    assert replica_distributions.checkTogether("independent", one)[0]
+    assert not replica_distributions.checkTogether("coupled", one + 0.5 * shared)[0]
+    normal = replica_distributions.stats.norm()
+    assert replica_distributions.checkKnown("known", one, normal)[0] and not replica_distributions.checkKnown("wide", 1.3 * one, normal)[0]

@@ -262,7 +262,7 @@ def testIntegratorsThatUseTheEnergy(beads):
     branch.beginIfBlock("energy3 > 0")
     branch.endBlock()
     for integrator in (openmm.amd.AMDIntegrator(0.001, 10.0, 100.0), branch):
-        with pytest.warns(UserWarning, match="the energy is that of all replicas together"):
+        with pytest.warns(UserWarning, match="the energy is that of all replicas"):
             checkReplicas(system, 2, integrator)
         checkReplicas(makeSystem(beads, 1), 1, integrator)
 
