@@ -348,8 +348,8 @@ def _checkIntegrator(integrator, n):
                 )
             if re.search(r"(?<![\w.])energy\d*(?!\w)", expression):
                 warnings.warn(
-                    f"The CustomIntegrator has the step {expression!r}: the energy is that of all replicas; where it acts on them, it couples "
-                    "them."
+                    f"The CustomIntegrator has the step {expression!r}, and the energy is that of all replicas; where it acts on them, it "
+                    "couples them."
                 )
 
 
