@@ -100,9 +100,9 @@ class Worker:
 
 
 def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    # This folder's modules must never stand in for a program's own.
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]
+    here = os.path.dirname(os.path.realpath(__file__))
+    # This folder's modules must never stand in for a program's own; Python has it in sys.path with links resolved.
+    sys.path[:] = [path for path in sys.path if os.path.realpath(path or ".") != here]
     sys.path.append(os.path.dirname(here))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
