@@ -14,8 +14,8 @@ namespace OpenMMFlash {
 
 namespace {
 
-/** Warps of a work-group whose features are in local memory (168 registers a thread), and of others, which need more registers. */
-constexpr int ManyWarps = 12, FewWarps = 8;
+/** Warps of a work-group: a thread may have all of its 255 registers. With 12 warps some kernels spill. */
+constexpr int Warps = 8;
 /** Channels of a slice, in blocks of 16: as many sums as registers can hold, forward and backward, where there are also sums over channels. */
 constexpr int MostForwardBlocks = 8, MostBackBlocks = 4;
 /** Beyond so many slices, functions that are evaluated for each cost more than features that are read from memory. */
@@ -99,7 +99,7 @@ int CommonLowRank::countSplitSteps(const LowRankFactors& factors) const {
         for (int d = 0; d < 2; d++)
             for (size_t c = 0; c < channels; c++)
                 worst = std::max(worst, rounded[d][split][c] / std::max(largest[d][c], 1e-300) / (d == 0 ? 1 : DerivativeTolerance));
-        if (worst <= getTolerance())
+        if (worst <= device.options.compile.tableTolerance)
             return split;
     }
     return steps;
@@ -249,19 +249,13 @@ std::vector<mm_int4> CommonLowRank::makeSpans() const {
 bool CommonLowRank::setParticles() {
     const std::vector<mm_int4> found = makeSpans();
     Layout candidate;
-    candidate.warps = onTensorCores ? ManyWarps : FewWarps;
+    candidate.warps = Warps;
     int rows = 1;
     for (const mm_int4& span : found) {
         rows = std::max(rows, span.w - span.z);
         candidate.particles = std::max(candidate.particles, span.y);
     }
-    Layout other = candidate;
     choose(candidate, rows);
-    if (!candidate.features) {
-        other.warps = FewWarps;
-        choose(other, rows);
-        candidate = other;
-    }
     const size_t n = device.particles.getSize(), size = n * candidate.rowParts * blocks * 16;
     if (!spans.isInitialized())
         spans.initialize<mm_int4>(cc, n, "flashSpans");

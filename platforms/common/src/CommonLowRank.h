@@ -32,10 +32,7 @@ public:
         bool operator==(const Layout& other) const;
     };
 
-    /**
-     * What each of three things may add to a table's errors, in parts of the table tolerance: the rank, shared points of splines, and halves. Of a
-     * table at the tolerance this keeps what is promised of forces.
-     */
+    /** What the rank, and shared points of splines, may each add to a table's errors, in parts of the table tolerance. */
     static constexpr double ToleranceShare = 0.125;
     /** @param factors  of all filters @param channels  padded to a multiple of 16 @param tileStride  reals of a row of the dense layers */
     CommonLowRank(const CommonDevice& device, const RadialGrid& grid, const std::vector<const LowRankFactors*>& factors, int channels, int tileStride);
