@@ -87,9 +87,9 @@ def testPublishedModels(published):
     assert not tooMuch, tooMuch
 
 
-def testPools(published, request):
+def testPools(published, capability):
     """Filters of low rank keep all that pairs need in a pool of shared memory, where a block may have 227 KB; elsewhere what fits."""
-    largest = {75: 64, 80: 163, 90: 227, 100: 227, 120: 99}[request.node.callspec.params["published"]] * 1024
+    largest = {75: 64, 80: 163, 90: 227, 100: 227, 120: 99}[capability] * 1024
     for name in ("cgschnet-16x269-low-rank-single", "cgschnet-16x269-low-rank-single-half"):
         launches = [launch for launch in published[0][name].launches if launch["launch"].startswith("schnet")]
         assert launches, name
