@@ -25,8 +25,8 @@ class Result(NamedTuple):
     scale: float  # sum of the magnitudes of the particles' energies, kJ/mol
 
 
-def evaluate(platform, model, types, x, box=None, groups=None, particles=None, numParticles=None, exclusions=()):
-    """A System with one FlashForce."""
+def evaluateAll(platform, model, types, positions, box=None, groups=None, particles=None, numParticles=None, exclusions=()):
+    """A System with one FlashForce, in one Context for all `positions`: an iterator over Results."""
     particles = range(len(types)) if particles is None else particles
     numParticles = len(types) if numParticles is None else numParticles
     system, force = openmm.System(), FlashForce(model)
@@ -39,10 +39,16 @@ def evaluate(platform, model, types, x, box=None, groups=None, particles=None, n
         system.setDefaultPeriodicBoxVectors(*box)
         force.setUsesPeriodicBoundaryConditions(True)
     system.addForce(force)
-    context = platform.context(system, x)
-    state = context.getState(energy=True, forces=True)
-    scale = sum(map(abs, force.getParticleEnergies(context)))
-    return Result(state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value.reshape(numParticles, 3), scale)
+    context = platform.context(system, positions[0])
+    for x in positions:
+        context.setPositions(x)
+        state = context.getState(energy=True, forces=True)
+        scale = sum(map(abs, force.getParticleEnergies(context)))
+        yield Result(state.getPotentialEnergy()._value, state.getForces(asNumpy=True)._value.reshape(numParticles, 3), scale)
+
+
+def evaluate(platform, model, types, x, *arguments, **options):
+    return next(evaluateAll(platform, model, types, [x], *arguments, **options))
 
 
 def assertSame(platform, result, expected, wanted=1e-11):
@@ -63,20 +69,18 @@ def makeCase(name, n=16, seed=31, box=None):
 @eachModel
 def test_translation(platform, name):
     rng, model, types, x = makeCase(name)
-    expected = evaluate(platform, model, types, x)
-    for shift in ([0.125, -0.25, 0.3125], [-50.0, 7.0, 30.0]):
-        assertSame(platform, evaluate(platform, model, types, x + shift), expected, 1e-10)
+    expected, *shifted = evaluateAll(platform, model, types, [x, x + [0.125, -0.25, 0.3125], x + [-50.0, 7.0, 30.0]])
+    for result in shifted:
+        assertSame(platform, result, expected, 1e-10)
 
 
 @eachModel
 def test_rotation(platform, name):
     rng, model, types, x = makeCase(name)
-    energy, forces, _ = evaluate(platform, model, types, x)
-    for seed in range(3):
-        R = Rotation.random(random_state=seed).as_matrix()
-        assertSame(platform, evaluate(platform, model, types, x @ R.T), (energy, forces @ R.T))
-    mirror = np.diag([1, 1, -1.0])
-    assertSame(platform, evaluate(platform, model, types, x @ mirror), (energy, forces @ mirror))
+    matrices = [*(Rotation.random(random_state=seed).as_matrix() for seed in range(3)), np.diag([1, 1, -1.0])]
+    (energy, forces, _), *turned = evaluateAll(platform, model, types, [x, *(x @ R.T for R in matrices)])
+    for R, result in zip(matrices, turned, strict=True):
+        assertSame(platform, result, (energy, forces @ R.T))
 
 
 @eachModel
@@ -95,11 +99,12 @@ def test_latticeTranslation(platform, name, boxName):
     """Every particle may lie in a periodic image of its own, however far away."""
     box = BOXES[boxName]
     rng, model, types, x = makeCase(name, 4 if boxName == "smaller than the cutoff" else 26, box=box)
-    expected = evaluate(platform, model, types, x, box)
-    for far in (1, 20) if platform.singlePositions else (1, 20, 1000):
-        moved = x + rng.integers(-far, far + 1, (len(x), 3)) @ box
-        assertSame(platform, evaluate(platform, model, types, moved, box), expected, 1e-13 * (far + 100))
-    assertSame(platform, evaluate(platform, model, types, x + [0.375, -5.125, 12.25], box), expected, 1e-10)
+    distances = (1, 20) if platform.singlePositions else (1, 20, 1000)
+    moved = [x + rng.integers(-far, far + 1, (len(x), 3)) @ box for far in distances]
+    expected, *results = evaluateAll(platform, model, types, [x, *moved, x + [0.375, -5.125, 12.25]], box)
+    for far, result in zip(distances, results[:-1], strict=True):
+        assertSame(platform, result, expected, 1e-13 * (far + 100))
+    assertSame(platform, results[-1], expected, 1e-10)
 
 
 @pytest.mark.parametrize("name", PERIODIC)
@@ -176,9 +181,9 @@ def test_oneParticle(platform, name):
     """No neighbours: no force, and an energy that does not depend on the place."""
     model = makeModel(name)
     for t in validTypes(model):
-        result = evaluate(platform, model, [t], [[0.1, 0.2, 0.3]])
-        assert not result.forces.any()
-        assert evaluate(platform, model, [t], [[-7.0, 0, 0]]).energy == result.energy != 0
+        here, there = evaluateAll(platform, model, [t], [[[0.1, 0.2, 0.3]], [[-7.0, 0, 0]]])
+        assert not here.forces.any()
+        assert there.energy == here.energy != 0
 
 
 @eachModel
@@ -187,16 +192,20 @@ def test_twoParticles(platform, name):
     model = makeModel(name)
     t = validTypes(model)
     direction = np.array([1.0, -2.0, 2.0]) / 3
-    at = lambda r: evaluate(platform, model, [t[0], t[1]], np.array([[0.3, 0.4, 0.5], [0.3, 0.4, 0.5] + r * direction]))  # noqa: E731
-    for r in (0.17, 0.3, 0.4):
-        _, forces, magnitude = at(r)
+    h = 5e-6 * max(1, (platform.precision / 1e-14) ** 0.3)  # where rounding and the error of fourth order are about equal
+    distances = np.array([0.17, 0.3, 0.4])
+    points = (distances[:, None] + h * np.arange(-2, 3)).ravel()
+    positions = [np.array([[0.3, 0.4, 0.5], [0.3, 0.4, 0.5] + r * direction]) for r in points]
+    results = list(evaluateAll(platform, model, t[:2], positions))
+    for k in range(len(distances)):
+        near = results[5 * k : 5 * k + 5]
+        _, forces, magnitude = near[2]
         along = forces[1] @ direction
         scale = platform.forceTolerance(1e-11) * abs(along)
         assert abs(along) > 1e-3
         np.testing.assert_allclose(forces[1], along * direction, rtol=0, atol=scale)
         np.testing.assert_allclose(forces[0], -forces[1], rtol=0, atol=scale)
-        h = 5e-6 * max(1, (platform.precision / 1e-14) ** 0.3)  # where rounding and the error of fourth order are about equal
-        derivative = (8 * (at(r + h).energy - at(r - h).energy) - (at(r + 2 * h).energy - at(r - 2 * h).energy)) / (12 * h)
+        derivative = (8 * (near[3].energy - near[1].energy) - (near[4].energy - near[0].energy)) / (12 * h)
         assert along == pytest.approx(-derivative, rel=max(1e-6, 0.1 * platform.gradient), abs=2 * platform.precision * magnitude / h)
 
 
@@ -215,14 +224,14 @@ def test_atTheCutoff(platform, name):
     model = FlashModel.fromBytes(modelBytes(*parts))
     cutoff, t = model.getCutoff(), validTypes(model)[:2]
     assert cutoff == 0.5
-    at = lambda r: evaluate(platform, model, t, [[0.0, 0, 0], [r, 0, 0]])  # noqa: E731
-    apart = at(2.0).energy
-    for r in (cutoff, np.nextafter(cutoff, 1)):
-        energy, forces, _ = at(r)
-        assert energy == pytest.approx(apart, rel=platform.tolerance(1e-14))
-        assert not forces.any()
-    assert at(np.nextafter(cutoff, 0)).energy == pytest.approx(apart, rel=platform.tolerance(1e-12))
-    assert np.abs(at(0.5 * cutoff).forces).max() > 1e-6
+    distances = (2.0, cutoff, np.nextafter(cutoff, 1), np.nextafter(cutoff, 0), 0.5 * cutoff)
+    far, *outside, inside, near = evaluateAll(platform, model, t, [[[0.0, 0, 0], [r, 0, 0]] for r in distances])
+    apart = far.energy
+    for result in outside:
+        assert result.energy == pytest.approx(apart, rel=platform.tolerance(1e-14))
+        assert not result.forces.any()
+    assert inside.energy == pytest.approx(apart, rel=platform.tolerance(1e-12))
+    assert np.abs(near.forces).max() > 1e-6
     # Periodic, the other particle at the cutoff on both sides.
     box = np.eye(3)
     periodic = evaluate(platform, model, t, [[0.0, 0, 0], [cutoff, 0, 0]], box)

@@ -64,6 +64,10 @@ void CommonDense::addTile(const std::vector<double>& columns, int steps) {
                         halves.push_back(getHalfBits(get(step, n, k)));
         return;
     }
+    for (const double weight : columns)
+        if (std::abs(weight) > 65504)
+            throw OpenMMException("FlashForce: a layer's weight is " + cc.doubleToString(weight) +
+                                  ", and tensor cores take weights up to 65504; use double precision, or the CPU or Reference platform");
     for (int plane = 0; plane < (layout == Layout::SplitTensor ? 2 : 1); plane++)
         for (int step = 0; step < steps; step++)
             for (int lane = 0; lane < 32; lane++)

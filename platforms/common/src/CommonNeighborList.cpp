@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <climits>
 #include <cmath>
+#include <cstdint>
 #include <sstream>
 #include <stdexcept>
 
@@ -34,6 +35,11 @@ size_t countEntries(int particles, int capacity) {
             "FlashForce: " + std::to_string(particles) + " particles with up to " + std::to_string(capacity) +
             " neighbors each are more pairs than this platform can hold (2147483647); use the CPU platform, or fewer replicas in a Context");
     return entries;
+}
+
+/** An eighth more than was needed. */
+int withReserve(int needed) {
+    return static_cast<int>(std::min<std::int64_t>(INT_MAX, needed + std::int64_t{needed} / 8 + 1));
 }
 
 } // namespace
@@ -302,10 +308,10 @@ bool CommonNeighborList::grow() {
         device.flags.clear(capacityFlag);
     if (candidates > cells.capacity) {
         cells.renew = true;
-        setCandidateCapacity(candidates + candidates / 8 + 1);
+        setCandidateCapacity(withReserve(candidates));
     }
     if (pairs > capacity)
-        setCapacity(pairs + pairs / 8 + 1);
+        setCapacity(withReserve(pairs));
     return candidates > 0 || pairs > 0;
 }
 

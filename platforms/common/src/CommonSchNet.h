@@ -78,7 +78,7 @@ private:
     int getTileStride() const;
     OpenMM::ComputeProgram compile(Kind kind, const Shape& shape) const;
     void initializeArrays();
-    void createStages();
+    std::vector<std::vector<Stage>> createStages();
     /** @return how many there are */
     int addPairArguments(OpenMM::ComputeKernel& kernel, Member& member, int block);
     void execute(const Stage& stage, OpenMM::ComputeKernel& kernel) const;

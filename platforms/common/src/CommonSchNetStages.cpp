@@ -160,15 +160,15 @@ void CommonSchNet::setParticles() {
             renew = shape->lowRank->setParticles() || renew;
     if (!renew)
         return;
-    if (stages.empty()) {
+    if (!energies.isInitialized()) {
         rows = chooseRows();
         initializeArrays();
     }
-    stages.clear();
-    createStages();
+    stages.clear(); // none, rather than some, if a program cannot be made: the next call tries again
+    stages = createStages();
 }
 
-void CommonSchNet::createStages() {
+std::vector<std::vector<CommonSchNet::Stage>> CommonSchNet::createStages() {
     ComputeProgram programs[3];
     auto getProgram = [&](Kind kind) -> ComputeProgram& {
         ComputeProgram& program = programs[static_cast<int>(kind)];
@@ -176,7 +176,7 @@ void CommonSchNet::createStages() {
             program = compile(kind, kind == Kind::Embedding ? neighborShape : filterShape);
         return program;
     };
-    stages.resize(members.size());
+    std::vector<std::vector<Stage>> created(members.size());
     for (size_t m = 0; m < members.size(); m++) {
         const Member& member = *members[m];
         std::vector<Kind> kinds;
@@ -191,9 +191,10 @@ void CommonSchNet::createStages() {
             createForward(getProgram(kinds[s]), static_cast<int>(m), static_cast<int>(s), kinds[s], stage);
             if (kinds[s] != Kind::Nothing)
                 createBackward(getProgram(kinds[s]), static_cast<int>(m), static_cast<int>(s), kinds[s], stage);
-            stages[m].push_back(stage);
+            created[m].push_back(stage);
         }
     }
+    return created;
 }
 
 /** The arguments that both kernels begin with, and the y that messages come from. */
