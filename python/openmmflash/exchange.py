@@ -11,7 +11,15 @@ import copy
 import numpy as np
 
 from .checkpoints import packCheckpoint, unpackCheckpoint
-from .replicas import GAS_CONSTANT, ReplicaEnergies, asTemperatures, scaleVelocities, setReplicaTemperatures, setVelocitiesToTemperatures
+from .replicas import (
+    GAS_CONSTANT,
+    ReplicaEnergies,
+    asTemperatures,
+    hasTemperatures,
+    scaleVelocities,
+    setReplicaTemperatures,
+    setVelocitiesToTemperatures,
+)
 
 FORMAT = 1
 
@@ -193,10 +201,7 @@ class ReplicaExchange:
 
     def __init__(self, context, temperatures, replicas=None, seed=1):
         integrator = context.getIntegrator()
-        names = ()
-        if hasattr(integrator, "getNumPerDofVariables"):
-            names = [integrator.getPerDofVariableName(i) for i in range(integrator.getNumPerDofVariables())]
-        if "kT" not in names:
+        if not hasTemperatures(integrator):
             raise ValueError(
                 f"The Context's integrator is a {type(integrator).__name__} without a per-DOF variable 'kT', so that its replicas cannot "
                 "have temperatures of their own. Use openmmflash.ReplicaLangevinIntegrator."

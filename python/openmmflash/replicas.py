@@ -59,8 +59,9 @@ def checkReplicas(system, replicas, integrator=None):
     ValueError
         Numbers of particles that do not fit; a CMMotionRemover, a barostat, a constraint, a group of FlashForce or a term that couples
         replicas; forces that differ between replicas or cannot be told apart; an integrator with one thermostat or one adaptive step for
-        all, or with per-DOF variables (temperatures) for another number of particles. The message names it and tells what to do. A
-        CustomIntegrator that sums over all particles, or uses their energy, gives a UserWarning.
+        all, that acts on pairs of particles, or with per-DOF variables (temperatures) for another number of particles; an
+        AndersenThermostat beside temperatures of each replica. The message names it and tells what to do. A CustomIntegrator that sums
+        over all particles, or uses their energy, gives a UserWarning. Of a CompoundIntegrator all parts are looked at.
     """
     n = particlesPerReplica(system, replicas)
     masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
@@ -94,10 +95,16 @@ def checkReplicas(system, replicas, integrator=None):
             raise ValueError(
                 f"The energy of the System's {_name(force)} cannot be told apart by replica. Besides FlashForce there may be {listed}."
             )
-    if isinstance(integrator, mm.CustomIntegrator):
-        _checkSizes(integrator, system.getNumParticles())
-    if integrator is not None and replicas > 1:
-        _checkIntegrator(integrator, n)
+    for part in _parts(integrator):
+        if isinstance(part, mm.CustomIntegrator):
+            _checkSizes(part, system.getNumParticles())
+        if replicas > 1:
+            _checkIntegrator(part, n)
+            if hasTemperatures(part) and any(isinstance(force, mm.AndersenThermostat) for force in system.getForces()):
+                raise ValueError(
+                    "The System has an AndersenThermostat, which has one temperature for all replicas; the integrator has one for each. "
+                    "Remove the AndersenThermostat: the integrator is the thermostat."
+                )
     return one
 
 
@@ -267,9 +274,10 @@ def asTemperatures(temperatures, zero=False):
 
 def groupsOfReplicas(force, replicas, n):
     """[groups] the replica of each group of a FlashForce, in the order of getGroups."""
-    owner = {}
+    owner, contents = {}, collections.defaultdict(dict)
     for i in range(force.getNumParticles()):
-        particle, _, group = force.getParticleParameters(i)
+        particle, kind, group = force.getParticleParameters(i)
+        contents[particle // n][particle % n] = (kind, group)
         if owner.setdefault(group, particle // n) != particle // n:
             raise ValueError(
                 f"Group {group} of FlashForce has particles of the replicas {owner[group]} and {particle // n}, which so see each other. "
@@ -277,6 +285,28 @@ def groupsOfReplicas(force, replicas, n):
             )
     counts = np.bincount(list(owner.values()), minlength=replicas)
     _refuseDifferent("number of FlashForce's groups", counts[:, None])
+    _refuseDifferent("number of FlashForce's particles", np.array([[len(contents[r])] for r in range(replicas)]))
+    for r in range(1, replicas):
+        # Groups may have any numbers: as many in each replica, each with particles of one group of the first, are the same groups.
+        same = {}
+        for i, (kind, group) in contents[r].items():
+            first = contents[0].get(i, (None, None))
+            if kind != first[0] or same.setdefault(group, first[1]) != first[1]:
+                raise ValueError(
+                    f"Replicas are copies, but particle {i} of replica {r} is not in FlashForce as that of replica 0: with another type or "
+                    "group, or in one of them not at all."
+                )
+    excluded = [set() for _ in range(replicas)]
+    for k in range(force.getNumPairExclusions()):
+        i, j = sorted(force.getPairExclusionParticles(k))
+        if i // n == j // n:  # others do not see each other anyway
+            excluded[i // n].add((i % n, j % n))
+    for r in range(1, replicas):
+        if excluded[r] != excluded[0]:
+            i, j = min(excluded[r] ^ excluded[0])
+            raise ValueError(
+                f"Replicas are copies, but FlashForce excludes the pair of particles {i} and {j} in one of the replicas 0 and {r} only."
+            )
     return np.array([owner[group] for group in force.getGroups()], dtype=np.int64)
 
 
@@ -324,6 +354,15 @@ def _constraints(system, replicas, n):
             )
 
 
+def _parts(integrator):
+    """The integrators that act: those within a CompoundIntegrator, or the one."""
+    if isinstance(integrator, mm.CompoundIntegrator):
+        for k in range(integrator.getNumIntegrators()):
+            yield from _parts(integrator.getIntegrator(k))
+    elif integrator is not None:
+        yield integrator
+
+
 def _checkIntegrator(integrator, n):
     if isinstance(integrator, mm.NoseHooverIntegrator):
         for k in range(integrator.getNumThermostats()):
@@ -338,6 +377,18 @@ def _checkIntegrator(integrator, n):
         raise ValueError(
             f"{type(integrator).__name__} takes one step size for all replicas from the errors of all of them. Take one of fixed step size."
         )
+    if isinstance(integrator, mm.DPDIntegrator):
+        raise ValueError(
+            "DPDIntegrator has friction and noise between pairs of particles, those of different replicas too. Take a Langevin integrator."
+        )
+    if isinstance(integrator, mm.QTBIntegrator):
+        owner = {}
+        for particle, kind in dict(integrator.getParticleTypes()).items():
+            if owner.setdefault(kind, particle // n) != particle // n:
+                raise ValueError(
+                    f"Type {kind} of QTBIntegrator has particles of the replicas {owner[kind]} and {particle // n}, whose noise it adapts "
+                    "together. Give each replica types of its own."
+                )
     if isinstance(integrator, mm.CustomIntegrator):
         for k in range(integrator.getNumComputations()):
             kind, variable, expression = integrator.getComputationStep(k)
@@ -374,6 +425,13 @@ def _refuseDifferent(what, values):
 
 def _name(force):
     return type(force).__name__ if force.getName() in ("", type(force).__name__) else f"{type(force).__name__} {force.getName()!r}"
+
+
+def hasTemperatures(integrator):
+    """Whether an integrator has the variable kT, and with it temperatures of each replica."""
+    if not isinstance(integrator, mm.CustomIntegrator):
+        return False
+    return "kT" in [integrator.getPerDofVariableName(k) for k in range(integrator.getNumPerDofVariables())]
 
 
 def inUnits(quantity, inUnit):

@@ -220,6 +220,11 @@ def testWrongUse():
     context = openmm.Context(particles(2, "x^2"), openmm.LangevinMiddleIntegrator(300, 1, 0.004), openmm.Platform.getPlatform("Reference"))
     with pytest.raises(ValueError, match="LangevinMiddleIntegrator without a per-DOF variable 'kT'"):
         ReplicaExchange(context, [300, 400])
+    system = particles(2, "x^2")
+    system.addForce(openmm.AndersenThermostat(1000, 50))
+    other = openmm.Context(system, ReplicaLangevinIntegrator([300, 400], 1, 0.004, 1), openmm.Platform.getPlatform("Reference"))
+    with pytest.raises(ValueError, match="has one temperature for all replicas"):
+        ReplicaExchange(other, [300, 400])
     with pytest.raises(ValueError, match="2 finite ones are needed"):
         TemperatureLadder([300, 400], 2, 1).exchange([1.0, float("nan")])
     with pytest.raises(ValueError, match="2 finite ones are needed"):

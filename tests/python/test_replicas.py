@@ -194,9 +194,26 @@ def addConstraints(*constraints):
     return change
 
 
-def sharedGroup(system):
+def flashForce(system):
     (force,) = [openmmflash.FlashForce.cast(f) for f in system.getForces() if openmmflash.FlashForce.isinstance(f)]
-    force.setParticleParameters(BEADS, BEADS, 0, 0)
+    return force
+
+
+def setParticle(index, group=None, otherType=False):
+    """Give a particle of FlashForce another group, or the other of the two types."""
+
+    def apply(system):
+        force = flashForce(system)
+        particle, kind, mine = force.getParticleParameters(index)
+        force.setParticleParameters(index, particle, 1 - kind if otherType else kind, mine if group is None else group)
+
+    return apply
+
+
+def halves(system):
+    """Replica 0 in two groups of three, replica 1 in groups of two and four."""
+    for i in range(2 * BEADS):
+        setParticle(i, group=2 * (i // BEADS) + int(i % BEADS >= 3 - i // BEADS))(system)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +234,10 @@ def sharedGroup(system):
         ),
         (addConstraints((1, 2, 0.1), (BEADS + 1, BEADS + 3, 0.1)), "constraint of its particles 1 and 3 to 0.1 nm"),
         (lambda system: system.addParticle(1), "13 particles, which are not 2 replicas"),
-        (sharedGroup, "Group 0 of FlashForce has particles of the replicas 0 and 1"),
+        (setParticle(BEADS, group=0), "Group 0 of FlashForce has particles of the replicas 0 and 1"),
+        (setParticle(BEADS + 1, otherType=True), "particle 1 of replica 1 is not in FlashForce as that of replica 0"),
+        (halves, "particle 3 of replica 1 is not in FlashForce as that of replica 0"),
+        (lambda system: flashForce(system).addPairExclusion(BEADS + 5, BEADS), "excludes the pair of particles 0 and 5 in one of the"),
     ],
 )
 def testWhatCouplesIsRefused(beads, change, message):
@@ -232,11 +252,42 @@ def noseHoover(*subsystems):
     return integrator
 
 
+def compound(*integrators):
+    whole = openmm.CompoundIntegrator()
+    for integrator in integrators:
+        whole.addIntegrator(integrator)
+    return whole
+
+
+def quantum(types):
+    integrator = openmm.QTBIntegrator(300, 1, 0.001)
+    for particle, kind in types.items():
+        integrator.setParticleType(particle, kind)
+    return integrator
+
+
 def summing():
     integrator = openmm.CustomIntegrator(0.001)
     integrator.addGlobalVariable("kinetic", 0)
     integrator.addComputeSum("kinetic", "m*v*v/2")
     return integrator
+
+
+def testGroupsOfAnyNumbers(beads):
+    """Particles, groups and exclusions of FlashForce are compared, not their order and numbers."""
+
+    def change(system):
+        force = flashForce(system)
+        for i in range(2 * BEADS):
+            setParticle(i, group=[7, 3, 1, 40][2 * (i // BEADS) + int(i % BEADS >= 2)])(system)
+        pairs = (0, 5), (2, 4), (BEADS + 4, BEADS + 2), (BEADS, BEADS + 5)
+        for pair in pairs:
+            force.addPairExclusion(*pair)
+        one, other = force.getParticleParameters(BEADS), force.getParticleParameters(BEADS + 3)
+        force.setParticleParameters(BEADS, *other)
+        force.setParticleParameters(BEADS + 3, *one)
+
+    checkReplicas(makeSystem(beads, change=change), 2)
 
 
 def testConstraintsInAnyOrder(beads):
@@ -269,7 +320,8 @@ def testIntegratorsThatUseTheEnergy(beads):
 
 def testIntegrators(beads, recwarn):
     system, first, second = makeSystem(beads), list(range(BEADS)), list(range(BEADS, 2 * BEADS))
-    for integrator in (openmm.NoseHooverIntegrator(300, 1, 0.001), noseHoover(first + second)):
+    hidden = compound(openmm.VerletIntegrator(0.001), openmm.NoseHooverIntegrator(300, 1, 0.001))
+    for integrator in (openmm.NoseHooverIntegrator(300, 1, 0.001), noseHoover(first + second), hidden, compound(hidden)):
         with pytest.raises(ValueError, match="Nose-Hoover thermostat acts on the kinetic energy of several replicas"):
             checkReplicas(system, 2, integrator)
     with pytest.raises(ValueError, match="one step size for all replicas"):
@@ -277,12 +329,21 @@ def testIntegrators(beads, recwarn):
     assert not recwarn.list
     with pytest.warns(UserWarning, match=r"sums 'm\*v\*v/2' over all particles"):
         checkReplicas(system, 2, summing())
+    with pytest.raises(ValueError, match="between pairs of particles, those of different replicas too"):
+        checkReplicas(system, 2, openmm.DPDIntegrator(300, 1, 1.0, 0.004))
+    with pytest.raises(ValueError, match="Type 4 of QTBIntegrator has particles of the replicas 0 and 1"):
+        checkReplicas(system, 2, quantum({0: 4, BEADS: 4}))
+    ladder = ReplicaLangevinIntegrator([300, 400], 1, 0.004, BEADS)
+    checkReplicas(system, 2, ladder)
     system.addForce(openmm.AndersenThermostat(300, 1))
     good = (noseHoover(first, second), openmm.LangevinMiddleIntegrator(300, 1, 0.004), openmm.VerletIntegrator(0.001))
-    for integrator in (*good, ReplicaLangevinIntegrator([300, 400], 1, 0.004, BEADS)):
+    for integrator in (*good, quantum({0: 4, 1: 4, BEADS: 5}), compound(noseHoover(first, second), openmm.VerletIntegrator(0.001))):
         one = checkReplicas(system, 2, integrator)
         assert one.getNumParticles() == BEADS and [force.getName() for force in one.getForces()] == ["harmonic_bond"]
         assert one.getForce(0).getNumBonds() == BEADS - 1
+    for integrator in (ladder, compound(openmm.VerletIntegrator(0.001), ReplicaLangevinIntegrator([300, 400], 1, 0.004, BEADS))):
+        with pytest.raises(ValueError, match="AndersenThermostat, which has one temperature for all replicas"):
+            checkReplicas(system, 2, integrator)
     # A single replica may have what would couple several.
     alone = makeSystem(beads, 1, lambda system: system.addForce(openmm.MonteCarloBarostat(1, 300)))
     checkReplicas(alone, 1, openmm.NoseHooverIntegrator(300, 1, 0.001))
@@ -304,8 +365,9 @@ def testIntegratorsOfAnotherSize(beads, platform):
         context = openmm.Context(system, integrator, openmm.Platform.getPlatform(platform))
         with pytest.raises(ValueError, match=message):
             ReplicaEnergies(context, 2)
-    with pytest.raises(ValueError, match="has values for 12 particles, and the System has 6"):
-        checkReplicas(makeSystem(beads, 1), 1, ReplicaLangevinIntegrator([300, 300], 1, 0.004, BEADS))
+    for put in (lambda integrator: integrator, compound):
+        with pytest.raises(ValueError, match="has values for 12 particles, and the System has 6"):
+            checkReplicas(makeSystem(beads, 1), 1, put(ReplicaLangevinIntegrator([300, 300], 1, 0.004, BEADS)))
 
 
 @pytest.mark.parametrize(
