@@ -30,6 +30,7 @@ _LAZY = {
     "ensemble": "ensemble",
     "findModel": "models",
     "loadModel": "models",
+    "priors": "priors",
     "readStructure": "structurefile",
     "structureFromTopology": "coarsegrain",
     "tilePositions": "system",

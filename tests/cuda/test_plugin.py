@@ -80,6 +80,30 @@ def testDiagnose(machine, kind, arguments, expected):
     assert ("compiler " in output) == ("compiler" in expected[0] or kind == "record" and "capability" in arguments)
 
 
+MAKE_LARGE_WEIGHT = """
+import openmm, openmmflash
+from openmmflash.bench import models
+from openmmflash.convert._writer import modelBytes
+metadata, tensors = models.schnetPack()
+tensors["members.0.blocks.0.output.1.weight"][3, 5] = 70000
+system, force = openmm.System(), openmmflash.FlashForce(openmmflash.FlashModel.fromBytes(modelBytes(metadata, tensors)))
+for i in range(2):
+    system.addParticle(12)
+    force.addParticle(i, 1, 0)
+system.addForce(force)
+openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("CUDA"))
+"""
+
+
+def testWeightsBeyondHalves(machine):
+    """Tensor cores take halves and sums of two: a weight that is neither is told, with what to do, before anything is calculated."""
+    code, output = machine.run("record", "-c", MAKE_LARGE_WEIGHT)
+    assert code != 0, output
+    assert re.search(
+        r"FlashForce: a layer's weight is 70000\S*, and tensor cores take weights up to 65504; use double precision", output
+    ), output
+
+
 def testDiagnoseOfMissingWheels(monkeypatch):
     from openmmflash.cli import _cuda
 

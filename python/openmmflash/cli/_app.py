@@ -119,7 +119,7 @@ def structureOptions(function):
     text = "Accept structures without their hydrogens (an all-atom model then describes another molecule)."
     function = click.option("--allow-missing-hydrogens", is_flag=True, help=text)(function)
     function = click.option("--no-periodic", is_flag=True, help="Ignore the structure's box.")(function)
-    text = "Frame of a structure file with several, from 0; -1 is the last. Default: the first."
+    text = "Frame of a structure file with several, from 0; -1 is the last. Default: the first; with --replicas, all in turn."
     return click.option("--frame", type=int, help=text)(function)
 
 
