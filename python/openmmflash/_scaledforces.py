@@ -10,6 +10,7 @@ import openmm as mm
 from openmm import unit
 
 COULOMB = 138.93545764438198  # kJ/mol nm per squared elementary charge, OpenMM's
+DISTANCE = "r = distance(p1, p2)"
 LENNARD_JONES = "4*epsilon*((sigma/r)^12 - (sigma/r)^6)"
 # OpenMM's; the names are none that somebody's expression has.
 SWITCH = (
@@ -17,6 +18,7 @@ SWITCH = (
     "switchX = (r - switchStart)/(cutoffEnd - switchStart)"
 )
 IDENTIFIER = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+COORDINATE = re.compile(r"(?<![\w.])([xyz][12])\b")  # what names of a CustomNonbondedForce may be and a bond's may not
 # What custom forces call their geometry, whether an expression uses it or not.
 VARIABLES = {mm.CustomBondForce: ("r",), mm.CustomAngleForce: ("theta",), mm.CustomTorsionForce: ("theta",)}
 
@@ -59,11 +61,18 @@ def scaledForces(force, parameter):
 
 
 def scaledNonbonded(force, atoms, periodic, parameter):
-    """What a NonbondedForce does between pairs of the atoms, as CustomBondForces times 1 - parameter: exceptions, and other pairs.
+    """What a NonbondedForce does between pairs of the atoms, as bonds times 1 - parameter: exceptions, and other pairs.
+
+    They are CustomCompoundBondForces: by a CustomBondForce OpenMM would take all molecules among the atoms for one.
 
     Other pairs act as the force's method says: Lennard-Jones interactions within the cutoff, switched; Coulomb interactions within it with
     a reaction field, or, with Ewald summation, at any distance. Periodic images of the atoms are left to the force.
     """
+    if not force.getIncludeDirectSpace():
+        raise ValueError(
+            f"{force.getName()} has setIncludeDirectSpace(False), so that some other force does what it leaves out, which cannot be scaled "
+            "for some atoms. Use interpolate=False."
+        )
     method, length, energy = force.getNonbondedMethod(), unit.nanometer, unit.kilojoule_per_mole
     coulomb, lennardJones, within = f"{COULOMB}*q/r", LENNARD_JONES, ""
     if method not in (mm.NonbondedForce.NoCutoff, mm.NonbondedForce.LJPME):
@@ -76,8 +85,8 @@ def scaledNonbonded(force, atoms, periodic, parameter):
             dielectric = force.getReactionFieldDielectric()
             krf, crf = (dielectric - 1) / (2 * dielectric + 1) / rc**3, 3 * dielectric / (2 * dielectric + 1) / rc
             coulomb = f"{COULOMB}*q*step(cutoffEnd - r)*(1/r + {krf!r}*r*r - {crf!r})"
-    exceptions = mm.CustomBondForce(f"{COULOMB}*q/r + {LENNARD_JONES}")
-    pairs = mm.CustomBondForce(f"{coulomb} + {within}{lennardJones}")
+    exceptions = mm.CustomCompoundBondForce(2, f"{COULOMB}*q/r + {LENNARD_JONES}; {DISTANCE}")
+    pairs = mm.CustomCompoundBondForce(2, f"{coulomb} + {within}{lennardJones}; {DISTANCE}")
     for bonds in (exceptions, pairs):
         for name in ("q", "sigma", "epsilon"):
             bonds.addPerBondParameter(name)
@@ -95,7 +104,7 @@ def scaledNonbonded(force, atoms, periodic, parameter):
                 (q1, s1, e1), (q2, s2, e2) = particles[k], particles[m]
                 target, values = pairs, [q1 * q2, 0.5 * (s1 + s2), np.sqrt(e1 * e2)]
             if values[0] != 0 or values[2] != 0:
-                target.addBond(i, j, values)
+                target.addBond([i, j], values)
     return [_named(bonds, force, parameter) for bonds in (exceptions, pairs) if bonds.getNumBonds()]
 
 
@@ -109,24 +118,25 @@ def scaledCustomNonbonded(force, atoms, periodic, parameter):
             f"{force.getName()} is a CustomNonbondedForce with computed values, which cannot be scaled for some atoms. "
             "Use interpolate=False."
         )
-    energy, *definitions = filter(str.strip, force.getEnergyFunction().split(";"))
-    distance, table = [], force.getNumTabulatedFunctions() > 0
+    taken = [name for name in map(force.getGlobalParameterName, range(force.getNumGlobalParameters())) if COORDINATE.fullmatch(name)]
+    if taken:
+        raise ValueError(
+            f"{force.getName()} is a CustomNonbondedForce with a global parameter {taken[0]!r}, which is a coordinate where it is scaled "
+            "for some atoms. Give it another name, or use interpolate=False."
+        )
+    energy, *definitions = filter(str.strip, COORDINATE.sub(r"\1_own", force.getEnergyFunction()).split(";"))
+    distance = [DISTANCE]
     if force.getNonbondedMethod() != mm.CustomNonbondedForce.NoCutoff:
         rc = force.getCutoffDistance().value_in_unit(unit.nanometer)
-        energy, distance = f"step(cutoffEnd - r)*({energy})", [f"cutoffEnd = {rc!r}"]
+        energy, distance = f"step(cutoffEnd - r)*({energy})", [f"cutoffEnd = {rc!r}", DISTANCE]
         if force.getUseSwitchingFunction():
             start = force.getSwitchingDistance().value_in_unit(unit.nanometer)
             energy, distance = f"switchingFactor*{energy}", [SWITCH, f"switchStart = {start!r}", *distance]
-    bonds = (
-        mm.CustomCompoundBondForce(2, ";".join([energy, *definitions, *distance, "r = distance(p1, p2)"]))
-        if table
-        else mm.CustomBondForce(";".join([energy, *definitions, *distance]))
-    )
+    bonds = mm.CustomCompoundBondForce(2, ";".join([energy, *definitions, *distance]))  # no CustomBondForce: see scaledNonbonded
     names = [force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())]
-    for name in names:
-        bonds.addPerBondParameter(name + "1")
-    for name in names:
-        bonds.addPerBondParameter(name + "2")
+    for particle in "12":
+        for name in names:
+            bonds.addPerBondParameter(COORDINATE.sub(r"\1_own", name + particle))
     for i in range(force.getNumGlobalParameters()):
         bonds.addGlobalParameter(force.getGlobalParameterName(i), force.getGlobalParameterDefaultValue(i))
     for i in range(force.getNumEnergyParameterDerivatives()):
@@ -141,8 +151,7 @@ def scaledCustomNonbonded(force, atoms, periodic, parameter):
             # OpenMM adds up a pair's interaction for each of the groups that it is in.
             times = sum((i in a and j in b) or (j in a and i in b) for a, b in groups) if groups else 1
             for _ in range(0 if frozenset((i, j)) in excluded else times):
-                values = [*force.getParticleParameters(i), *force.getParticleParameters(j)]
-                bonds.addBond([i, j], values) if table else bonds.addBond(i, j, values)
+                bonds.addBond([i, j], [*force.getParticleParameters(i), *force.getParticleParameters(j)])
     return [_named(bonds, force, parameter)] if bonds.getNumBonds() else []
 
 

@@ -64,7 +64,8 @@ def createMixedSystem(
     system : openmm.System
         The whole topology by a classical force field. It is not changed.
     atoms : iterable of int
-        The atoms, whole molecules, that the model describes. The model sees them in this order.
+        The atoms, whole molecules, that the model describes. The model sees them in this order. Virtual sites without an element are
+        left out: what they do among themselves and the atoms goes with the atoms that they are made of.
     model : FlashModel or path or str
         A model of elements, a model file, or the name of a known model ("ani2x").
     interpolate : bool
@@ -86,9 +87,9 @@ def createMixedSystem(
     ------
     ValueError
         An argument that does not fit; atoms that are bonded or constrained to others, by the topology or the System (OpenMM-ML has link
-        atoms: MLPotential("ani2x-flash")); atoms that a FlashForce of the System has already; a force that cannot be taken apart; with
-        interpolate, constrained bonds that the force field has no energy for. StructureError, a ValueError: an element that the model
-        does not have.
+        atoms: MLPotential("ani2x-flash")), or have a virtual site in common with others; atoms that a FlashForce of the System has
+        already; a force that cannot be taken apart; with interpolate, constrained bonds that the force field has no energy for.
+        StructureError, a ValueError: an element that the model does not have.
     TypeError
         Arguments in another order.
     """
@@ -104,19 +105,22 @@ def createMixedSystem(
         )
     if interpolate and not (isinstance(parameter, str) and IDENTIFIER.fullmatch(parameter)):
         raise ValueError(f"parameter={parameter!r}; a name of letters, digits and _ is needed, as OpenMM's expressions have them.")
-    inner = _refuseCutBonds(topology, system, set(atoms))
-    periodic = system.usesPeriodicBoundaryConditions()
-    mixed, inside = _split(system, set(atoms), parameter if interpolate else None)
+    described = atoms + _sitesOf(system, topology, set(atoms))
+    inner = _refuseCutBonds(topology, system, set(described))
+    # Other forces may be periodic on their own account, as restraints by periodicdistance() are.
+    nonbonded = [force for force in system.getForces() if isinstance(force, (mm.NonbondedForce, mm.CustomNonbondedForce))]
+    periodic = any(force.usesPeriodicBoundaryConditions() for force in nonbonded or [system])
+    mixed, inside = _split(system, set(described), parameter if interpolate else None)
     if interpolate:
         _refuseMissingTerms(mixed, inside, topology, set(atoms), removeConstraints)
     new = [scaled for force in inside for scaled in scaledForces(force, parameter)] if interpolate else []
     for force, original in zip(mixed.getForces(), system.getForces()):
         if isinstance(force, mm.NonbondedForce):
-            new += scaledNonbonded(original, atoms, periodic, parameter) if interpolate else []
-            _excludeNonbonded(force, atoms, periodic)
+            new += scaledNonbonded(original, described, periodic, parameter) if interpolate else []
+            _excludeNonbonded(force, described, periodic)
         elif isinstance(force, mm.CustomNonbondedForce):
-            new += scaledCustomNonbonded(original, atoms, periodic, parameter) if interpolate else []
-            _excludeCustomNonbonded(force, atoms)
+            new += scaledCustomNonbonded(original, described, periodic, parameter) if interpolate else []
+            _excludeCustomNonbonded(force, described)
     for force in new:
         mixed.addForce(force)
     flash = addSubsetForces(mixed, topology, model, atoms, periodic, forceGroup, inner)
@@ -132,7 +136,10 @@ def createMixedSystem(
 
 def checkedAtoms(atoms, n):
     """The indices as a list of int, checked."""
-    atoms = list(atoms)
+    try:
+        atoms = list(atoms)
+    except TypeError:
+        raise ValueError(f"atoms is {atoms!r}; a list of indices is needed, 0 to {n - 1}.") from None
     for i in atoms:
         if isinstance(i, bool) or not hasattr(i, "__index__") or not 0 <= i < n:
             raise ValueError(f"atoms has {i!r}; indices of the topology's {n} atoms are needed, 0 to {n - 1}.")
@@ -142,6 +149,23 @@ def checkedAtoms(atoms, n):
     if len(set(atoms)) < len(atoms):
         raise ValueError(f"atoms has {next(i for i in atoms if atoms.count(i) > 1)} twice.")
     return atoms
+
+
+def _sitesOf(system, topology, chosen):
+    """Virtual sites made of chosen atoms, not chosen themselves."""
+    sites, everyone = [], list(topology.atoms())
+    for i in range(system.getNumParticles()):
+        if system.isVirtualSite(i) and i not in chosen:
+            site = system.getVirtualSite(i)
+            parents = {site.getParticle(k) for k in range(site.getNumParticles())}
+            if parents <= chosen:
+                sites.append(i)
+            elif parents & chosen:
+                raise ValueError(
+                    f"Atom {i} ({everyone[i]}) is a virtual site of atoms {', '.join(map(str, sorted(parents)))}, of which only some are "
+                    "among the atoms. Choose whole molecules."
+                )
+    return sites
 
 
 def addSubsetForces(system, topology, model, atoms, periodic, forceGroup, bonds=()):

@@ -254,7 +254,8 @@ def elementTypes(atoms, model):
         allowed = " ".join(model.getTypeName(i) for same in known.values() for i in same)
         if atom.element is None:
             raise StructureError(
-                f"{where} has no element: a virtual site or dummy particle, which the model cannot see. Remove it; it knows {allowed}."
+                f"{where} has no element: a virtual site or dummy particle, which the model cannot see. Remove it (for "
+                f"openmmflash.createMixedSystem: leave it out of `atoms`); the model knows {allowed}."
             )
         if atom.element.atomic_number not in known:
             raise StructureError(f"{where} is {atom.element.name} ({atom.element.symbol}); this model knows {allowed}.")

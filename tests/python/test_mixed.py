@@ -297,6 +297,78 @@ def testRestraints(solvated, path):
         assert ("stay" in rows[type(force).__name__]) == stays, type(force).__name__
 
 
+def twoWaters(distance):
+    """(topology, positions) of two molecules of water, as far apart along x."""
+    topology, water = app.Topology(), np.array([[0, 0, 0], [0.0957, 0, 0], [-0.024, 0.0927, 0]])
+    chain = topology.addChain()
+    for _ in range(2):
+        residue = topology.addResidue("HOH", chain)
+        oxygen, *hydrogens = (topology.addAtom(name, app.Element.getBySymbol(name[0]), residue) for name in ("O", "H1", "H2"))
+        for hydrogen in hydrogens:
+            topology.addBond(oxygen, hydrogen)
+    return topology, np.concatenate([water, water + [distance, 0, 0]])
+
+
+def testVirtualSites(path):
+    """Sites that the model does not see go with the atoms that they are made of: where all is chosen, the model alone is left."""
+    topology, positions = twoWaters(0.3)
+    modeller = app.Modeller(topology, positions * unit.nanometer)
+    modeller.addExtraParticles(app.ForceField("amber14/tip4pew.xml"))
+    sites = modeller.topology
+    system = classical(sites, ("amber14/tip4pew.xml",), nonbondedMethod=app.NoCutoff)
+    own = openmm.CustomNonbondedForce("x1*x2/r + y1; y1 = 2*x2*x1")  # names that bonds have for coordinates
+    own.addPerParticleParameter("x")
+    for i in range(8):
+        own.addParticle([i])
+    nonbonded = next(force for force in system.getForces() if isinstance(force, openmm.NonbondedForce))
+    for k in range(nonbonded.getNumExceptions()):
+        own.addExclusion(*nonbonded.getExceptionParameters(k)[:2])
+    system.addForce(own)
+    atoms = [atom.index for atom in sites.atoms() if atom.element is not None]
+    model, mm = Evaluation(openmmflash.createSystem(topology, path), positions), Evaluation(system, modeller.positions)
+    for interpolate in (False, True):
+        mixed = Evaluation(createMixedSystem(sites, system, atoms, path, interpolate), modeller.positions)
+        assert mixed.energy == pytest.approx(model.energy, abs=1e-9)
+    assert mixed.at(**{LAMBDA: 0.0}).energy == pytest.approx(mm.energy, abs=1e-9)
+    assert abs(mm.energy) > 10
+    with pytest.raises(ValueError, match=r"Atom 3 \(M .*has no element.*leave it out of `atoms`"):
+        createMixedSystem(sites, system, range(8), path)
+    system.setVirtualSite(3, openmm.TwoParticleAverageSite(0, 4, 0.5, 0.5))
+    with pytest.raises(ValueError, match=r"Atom 3 .*virtual site of atoms 0, 4, of which only some are among the atoms"):
+        createMixedSystem(sites, system, atoms[:3], path)
+
+
+def testPeriodicityIsThatOfPairs(path):
+    """A restraint that knows of a box makes neither the model nor the scaled pairs of an open system periodic."""
+    topology, positions = twoWaters(1.75)  # close through the default box of 2 nm
+    model = Evaluation(openmmflash.createSystem(topology, path), positions).energy
+    system = classical(topology, nonbondedMethod=app.NoCutoff)
+    expected = Evaluation(system, positions).energy
+    restraint = openmm.CustomExternalForce("0*periodicdistance(x, y, z, 0, 0, 0)^2")
+    restraint.addParticle(0, [])
+    system.addForce(restraint)
+    mixed = Evaluation(createMixedSystem(topology, system, range(6), path, interpolate=True), positions)
+    assert mixed.energy == pytest.approx(model, abs=1e-9)
+    assert mixed.at(**{LAMBDA: 0.0}).energy == pytest.approx(expected, abs=1e-9)
+
+
+def testMoleculesStayApart(solvated, chosen, path):
+    """Pairs that are scaled are no bonds: a barostat and wrapping take several chosen molecules as several."""
+    system = classical(solvated.topology, nonbondedMethod=app.PME)
+    own = openmm.CustomNonbondedForce("1/r")
+    own.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    own.setCutoffDistance(0.8)
+    for _ in range(solvated.topology.getNumAtoms()):
+        own.addParticle([])
+    nonbonded = next(force for force in system.getForces() if isinstance(force, openmm.NonbondedForce))
+    for k in range(nonbonded.getNumExceptions()):
+        own.addExclusion(*nonbonded.getExceptionParameters(k)[:2])
+    system.addForce(own)
+    for interpolate in (False, True):
+        mixed = Evaluation(createMixedSystem(solvated.topology, system, chosen, path, interpolate), solvated.positions)
+        assert len(mixed.context.getMolecules()) == solvated.topology.getNumResidues() - 2
+
+
 def withoutBonds(topology):
     bare = copy.deepcopy(topology)
     bare._bonds = []
@@ -343,6 +415,7 @@ class TestRefused:
             ([0, 100000], "atoms has 100000; indices of the topology's"),
             ([-1], "atoms has -1"),
             ([0.5], "atoms has 0.5"),
+            (5, r"atoms is 5; a list of indices is needed"),
             (range(6), r"Atom 4 .*is bonded to atom 6 .*OpenMM-ML put link atoms there"),
         ],
     )
@@ -406,6 +479,15 @@ class TestRefused:
         with pytest.raises(ValueError, match="computed values"):
             createMixedSystem(solvated.topology, foreign, peptideAtoms(solvated.topology), path, interpolate=True)
 
+    def testGlobalParameterThatABondHasForACoordinate(self, solvated, system, path):
+        foreign, force = copy.deepcopy(system), openmm.CustomNonbondedForce("z2/r")
+        force.addGlobalParameter("z2", 1.0)
+        for _ in range(solvated.topology.getNumAtoms()):
+            force.addParticle([])
+        foreign.addForce(force)
+        with pytest.raises(ValueError, match="global parameter 'z2', which is a coordinate where it is scaled"):
+            createMixedSystem(solvated.topology, foreign, peptideAtoms(solvated.topology), path, interpolate=True)
+
     def testASecondModel(self, solvated, system, path):
         """On the same atoms two models would add up; on others they may be."""
         topology, atoms = solvated.topology, peptideAtoms(solvated.topology)
@@ -418,6 +500,14 @@ class TestRefused:
                 createMixedSystem(topology, once, again, path)
         twice = createMixedSystem(topology, once, waters[4], path)
         assert sum(openmmflash.FlashForce.isinstance(force) for force in twice.getForces()) == 2
+
+    def testNoDirectSpace(self, solvated, path):
+        system = classical(solvated.topology, nonbondedMethod=app.PME)
+        next(force for force in system.getForces() if isinstance(force, openmm.NonbondedForce)).setIncludeDirectSpace(False)
+        atoms = peptideAtoms(solvated.topology)
+        createMixedSystem(solvated.topology, system, atoms, path)
+        with pytest.raises(ValueError, match=r"setIncludeDirectSpace\(False\)"):
+            createMixedSystem(solvated.topology, system, atoms, path, interpolate=True)
 
     def testOrderOfArguments(self, solvated, system, path):
         for first, second in ((system, solvated.topology), (solvated.topology, None), (solvated, system)):
