@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 
 import numpy as np
 import openmm
@@ -21,6 +22,10 @@ from .cli._run import blankTopology, createContext, temperatures
 from .cli._simulation import EQUILIBRATE, PRODUCE, Interrupts, Measurement, Simulation, nextMultiple
 from .ensemble import CHECKPOINT, LOG, MAX_SEED, START, SYSTEM, Ensemble, waitFor
 from .flash import FlashForce
+
+# On the platforms CPU and Reference all CustomIntegrators of a process draw from one sequence of random numbers: chunks that threads of
+# one worker made at the same time would take each other's.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def runChunk(folder, run, index, platform=None, threads=None):
@@ -42,7 +47,8 @@ def runChunk(folder, run, index, platform=None, threads=None):
     work = tempfile.mkdtemp(prefix=f".chunk_{index:06d}.{os.getpid()}.", dir=ensemble.runFolder(run))
     try:
         shutil.copymode(ensemble.runFolder(run), work)  # mkdtemp's are private
-        meta = _makeChunk(ensemble, run, index, _folder.Folder(work), platform, threads)
+        with _ONE_AT_A_TIME:
+            meta = _makeChunk(ensemble, run, index, _folder.Folder(work), platform, threads)
         _syncFolder(work)
         try:
             os.rename(work, final)

@@ -4,8 +4,8 @@
 
 A chunk goes from one checkpoint to the next. Its frames, its log and its checkpoint are written into a folder that gets its name when it
 is complete, in one step; so a worker that dies takes nothing with it but its chunk, which another one begins anew. A chunk follows from
-the checkpoint before it and a seed of its own, wherever it is made. Positions and velocities are stored as numbers, so that machines and
-platforms may differ.
+the checkpoint before it and a seed of its own; from one seed, platforms and numbers of threads make noise of their own. Positions and
+velocities are stored as numbers, so that machines and platforms may differ.
 """
 
 import contextlib
@@ -54,8 +54,11 @@ class Ensemble:
                 f"{socket.gethostname()}: there is no {path}. It is not the folder of an ensemble, or this machine does not see the file "
                 "system that it is on."
             ) from error
-        if self.record.get("format") != FORMAT:
-            raise ValueError(f"{path} has format {self.record.get('format')!r}; this version of OpenMM-Flash continues format {FORMAT}.")
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}. Restore it, or start anew elsewhere.") from error
+        found = self.record.get("format") if isinstance(self.record, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"{path} has format {found!r}; this version of OpenMM-Flash continues format {FORMAT}.")
         self.settings = self.record["settings"]
         self.numRuns = self.settings["runs"]
 
@@ -147,6 +150,8 @@ class EnsembleLock:
         ------
         ValueError
             Somebody else has it.
+        OSError
+            The file system has no locks.
         """
         if self._file is None:
             try:
@@ -210,6 +215,7 @@ def createEnsemble(
         Steps between frames.
     chunkSteps : int, optional
         Steps of a chunk, a multiple of interval: what is lost where a worker dies. Some minutes are a good length. Default: 100 intervals.
+        A barostat counts its steps anew in each chunk, which must not be shorter than its frequency.
     temperature : float or Quantity
         K; or temperatures, rising, for replica exchange within each run, every exchangeInterval steps (0: none).
     friction : float or Quantity
@@ -243,7 +249,7 @@ def createEnsemble(
     from .cli._run import writeTopology
     from .convert._writer import writeFileAtomically
     from .exchange import TemperatureLadder
-    from .replicas import asTemperatures, checkReplicas, inUnits
+    from .replicas import BAROSTATS, ReplicaLangevinIntegrator, asTemperatures, checkReplicas, inUnits
 
     runs, steps, interval = whole("runs", runs, 1), whole("steps", steps, 1), whole("interval", interval, 1)
     replicas, equilibrationSteps = whole("replicas", replicas, 1), whole("equilibrationSteps", equilibrationSteps, 0)
@@ -266,13 +272,22 @@ def createEnsemble(
         raise ValueError(f"positions have shape {list(positions.shape)}; {numParticles} finite ones, [N, 3] or [m, N, 3], are needed.")
     if topology.getNumAtoms() != numParticles:
         raise ValueError(f"topology has {topology.getNumAtoms()} atoms, and the System {numParticles} particles, all replicas together.")
-    if replicas > 1:
-        checkReplicas(system, replicas)
+    for force in system.getForces():
+        if isinstance(force, BAROSTATS) and chunkSteps < force.getFrequency():
+            raise ValueError(
+                f"chunkSteps is {chunkSteps}, and the System's {type(force).__name__} acts every {force.getFrequency()} steps, counted "
+                "anew in each chunk: it would never act. Make chunks longer, or the barostat's frequency smaller."
+            )
+    integrator = None
     if temperatures is None:
         (temperature,) = asTemperatures([temperature], zero=True).tolist()
     else:
-        temperature, temperatures = None, TemperatureLadder(temperatures, replicas, 1).temperatures.tolist()
+        ladder = TemperatureLadder(temperatures, replicas, 1)
+        temperature, temperatures = None, ladder.temperatures.tolist()
         exchangeInterval = whole("exchangeInterval", exchangeInterval, 0)
+        integrator = ReplicaLangevinIntegrator(ladder.replicaTemperatures, friction, timestep, numParticles // replicas)
+    if replicas > 1:
+        checkReplicas(system, replicas, integrator)
     settings = {
         "runs": runs,
         "steps": steps,
@@ -289,7 +304,7 @@ def createEnsemble(
         "format": format,
         "seed": seed,
         "pressure_bar": next((_pressure(force) for force in system.getForces() if isinstance(force, openmm.MonteCarloBarostat)), None),
-        "periodic": topology.getPeriodicBoxVectors() is not None,
+        "periodic": system.usesPeriodicBoundaryConditions(),
     }
     record = json.dumps({"format": FORMAT, "settings": settings, **(about or {})}, indent=2) + "\n"
     serialized = openmm.XmlSerializer.serialize(system).encode("utf-8")
@@ -297,13 +312,27 @@ def createEnsemble(
     np.savez(buffer, positions=positions)
     folder = os.path.abspath(folder)
     with contextlib.ExitStack() as stack:
-        lock = lock or stack.enter_context(EnsembleLock(folder))
+        lock = _lockOf(folder, lock, stack)
         makeRoom(folder, overwrite, lock)
         writeFileAtomically(os.path.join(folder, START), buffer.getvalue())
         writeFileAtomically(os.path.join(folder, SYSTEM), serialized)
         writeTopology(_folder.Folder(folder), topology, positions[0])
         writeFileAtomically(os.path.join(folder, SETTINGS), record.encode("utf-8"))
     return Ensemble(folder)
+
+
+def _inside(folder):
+    """Names in a folder; an empty one where it is none."""
+    return os.listdir(folder) if os.path.isdir(folder) and not os.path.islink(folder) else [""]
+
+
+def _lockOf(folder, lock, stack):
+    """The caller's lock, if it is that of the folder, or one that the stack closes."""
+    if lock is None:
+        return stack.enter_context(EnsembleLock(folder))
+    if os.path.realpath(lock.folder) != os.path.realpath(folder):
+        raise ValueError(f"The lock is that of the folder {lock.folder}, not of {os.path.abspath(folder)}. Make one for this folder.")
+    return lock
 
 
 def whole(name, value, least, most=None):
@@ -319,7 +348,7 @@ def whole(name, value, least, most=None):
 
 def makeRoom(folder, overwrite, lock):
     """Make a folder and take its lock; with `overwrite`, delete the files of an earlier ensemble, and only if there are no others."""
-    from .cli._folder import TOPOLOGY
+    from .cli._folder import EXCHANGE_REPORT, EXCHANGES, TOPOLOGY, TRAJECTORY, nameOfOurs
 
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ValueError(f"{folder} is a file. Give the name of a folder.")
@@ -330,18 +359,23 @@ def makeRoom(folder, overwrite, lock):
         return
     if not overwrite:
         raise ValueError(f"The folder {folder} is not empty. Give another one, or replace the ensemble in it (overwrite).")
-    ours = {SETTINGS, SYSTEM, START, *TOPOLOGY}
+    ours = {name: nameOfOurs(name, (SETTINGS, SYSTEM, START, *TOPOLOGY)) for name in names}
     runs = [name for name in names if SETTINGS in names and re.fullmatch(r"run_\d{3,}", name)]
-    foreign = [name for name in names if name not in ours and name not in runs]
+    foreign = [name for name in names if not ours[name] and name not in runs]
+    ofChunks = {CHECKPOINT, LOG, EXCHANGES, EXCHANGE_REPORT, *TRAJECTORY.values()}
     for run in runs:
-        inside = os.listdir(os.path.join(folder, run))
-        foreign += [os.path.join(run, name) for name in inside if not re.match(r"\.?chunk_\d{6}", name)]
+        for name in sorted(_inside(os.path.join(folder, run))):
+            path = os.path.join(run, name)
+            if re.fullmatch(r"chunk_\d{6}", name):
+                foreign += [os.path.join(path, other) for other in sorted(_inside(os.path.join(folder, path))) if other not in ofChunks]
+            elif not re.fullmatch(r"\.chunk_\d{6}\.\d+\.\w+", name):  # what a lost worker has begun
+                foreign.append(path)
     if foreign:
         listed = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
         raise ValueError(f"The folder {folder} has files that are no ensemble's: {listed}. Move them away, or give another folder.")
     for name in runs:
         shutil.rmtree(os.path.join(folder, name))
-    for name in sorted(ours & set(names), key=lambda name: name == SETTINGS):  # last, so that an interruption leaves an ensemble
+    for name in sorted(filter(ours.get, names), key=lambda name: name == SETTINGS):  # last, so that an interruption leaves an ensemble
         os.remove(os.path.join(folder, name))
 
 
@@ -366,7 +400,7 @@ def lengthenEnsemble(folder, steps, lock=None):
     steps = whole("steps", steps, 1)
     Ensemble(folder)  # no lock in what is none
     with contextlib.ExitStack() as stack:
-        lock = lock or stack.enter_context(EnsembleLock(folder))
+        lock = _lockOf(folder, lock, stack)
         lock.acquire()
         ensemble = Ensemble(folder)
         if steps < ensemble.settings["steps"]:
@@ -417,7 +451,7 @@ def runEnsemble(folder, client=None, workers=None, scheduler=None, platform=None
     Ensemble(folder)  # no lock in what is none
     failed = {}
     with contextlib.ExitStack() as stack:
-        lock = lock or stack.enter_context(EnsembleLock(folder))
+        lock = _lockOf(folder, lock, stack)
         lock.acquire()
         ensemble = Ensemble(folder)
         if client is None:

@@ -30,7 +30,7 @@ _TERMS = {
     mm.CustomCompoundBondForce: ("Bonds", r"p\d+"),
     mm.CustomExternalForce: ("Particles", "index"),
 }
-_BAROSTATS = (
+BAROSTATS = (
     mm.MonteCarloBarostat,
     mm.MonteCarloAnisotropicBarostat,
     mm.MonteCarloMembraneBarostat,
@@ -82,7 +82,7 @@ def checkReplicas(system, replicas, integrator=None):
                     "The System has a CMMotionRemover, which holds the common centre of mass of all replicas and so couples them. "
                     "Remove it; createSystem adds none where replicas > 1."
                 )
-        elif isinstance(force, _BAROSTATS):
+        elif isinstance(force, BAROSTATS):
             if replicas > 1:
                 raise ValueError(
                     f"The System has a {_name(force)}: replicas share one box, so its volume would be nobody's. Remove it, or run the "

@@ -3,6 +3,7 @@
 """Ensembles over a local Dask cluster: a worker is killed, and no frame is lost or doubled."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -133,6 +134,89 @@ def testChunksMakeOneTrajectory(beads, tmp_path):
         context.getIntegrator().step(20)
         expected.append(context.getState(positions=True).getPositions(asNumpy=True)._value)
     np.testing.assert_allclose(frames(ensemble, 0), expected, rtol=0, atol=1e-5)
+
+
+def testThreadsOfOneWorker(beads, tmp_path):
+    """Chunks that two threads of a process make have the bits of those made one after the other, though noise comes from one source."""
+    options = {"temperatures": LADDER, "exchangeInterval": 30, "runs": 2, "steps": 1000, "interval": 100, "chunkSteps": 500}
+    together, alone = make(beads, tmp_path / "together", **options), make(beads, tmp_path / "alone", **options)
+
+    def carryOut(run):
+        while not together.isComplete(run):
+            _chunks.runChunk(together.folder, run, together.countChunks(run), "CPU", 1)
+
+    threads = [threading.Thread(target=carryOut, args=(run,)) for run in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runHere(alone.folder)
+    sameRuns(together, alone)
+
+
+def periodicSystem(frequency=None):
+    """20 particles in a box of 5 nm, with a barostat that acts every so many steps."""
+    system, bonds = openmm.System(), openmm.HarmonicBondForce()
+    for _ in range(20):
+        system.addParticle(20.0)
+    system.setDefaultPeriodicBoxVectors([5, 0, 0], [0, 5, 0], [0, 0, 5])
+    bonds.setUsesPeriodicBoundaryConditions(True)
+    system.addForce(bonds)
+    if frequency:
+        system.addForce(openmm.MonteCarloBarostat(50.0, 300, frequency))
+    return system, np.random.default_rng(0).random((20, 3)) * 5
+
+
+def testPressure(tmp_path):
+    """A barostat acts in each chunk, or it is refused; the box of each frame is the System's, whatever the topology says."""
+    mdtraj = pytest.importorskip("mdtraj", reason="reads the cells of DCD files")
+    options = {"runs": 1, "steps": 80, "timestep": 0.004, "interval": 20, "chunkSteps": 40, "minimize": False, "seed": 7}
+    with pytest.raises(ValueError, match="chunkSteps is 40, and the System's MonteCarloBarostat acts every 41 steps"):
+        createEnsemble(tmp_path / "e", *periodicSystem(41), blankTopology(20, False), **options)
+    ensemble = runHere(createEnsemble(tmp_path / "e", *periodicSystem(40), blankTopology(20, False), **options).folder)
+    volumes = ensemble.readLog(0)["volume_nm3"]
+    assert volumes[0] == 125 and len(set(volumes.tolist())) == 3
+    lengths = []
+    for path in ensemble.getTrajectories(0):
+        with mdtraj.formats.DCDTrajectoryFile(path) as file:
+            lengths += file.read()[1].tolist()
+    np.testing.assert_allclose(np.prod(lengths, axis=1) / 1000, volumes, rtol=1e-5)
+
+
+def testThermostatBesideALadder(beads, tmp_path):
+    model, structure = beads
+    system = openmmflash.createSystem(structure, model, replicas=2)
+    system.addForce(openmm.AndersenThermostat(1000, 50))
+    positions, options = openmmflash.tilePositions(structure.positions, 2), {"runs": 1, "steps": 10, "timestep": 0.004, "interval": 5}
+    with pytest.raises(ValueError, match="AndersenThermostat, which has one temperature for all replicas"):
+        createEnsemble(tmp_path / "e", system, positions, blankTopology(12, False), replicas=2, temperatures=LADDER, **options)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["chunk_000001_analysis.txt", "chunk_000000.backup/a", "chunk_000001/rmsd.npy", ".chunk_000002", "../a.tmp"]
+)
+def testOverwriteLeavesForeignFilesAlone(beads, tmp_path, name):
+    ensemble = make(beads, tmp_path / "e", runs=1, steps=40, chunkSteps=20)
+    runHere(ensemble.folder)
+    mine = tmp_path / "e" / "run_000" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    kept = {path: path.read_bytes() for path in (tmp_path / "e").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="has files that are no ensemble's: .*" + name.split("/")[-1]):
+        make(beads, tmp_path / "e", overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "e").rglob("*") if path.is_file()} == kept
+
+
+def testOverwriteRemovesWhatKilledProcessesLeft(beads, tmp_path):
+    ensemble = make(beads, tmp_path / "e", runs=1, steps=40, chunkSteps=20)
+    _chunks.runChunk(ensemble.folder, 0, 0, "CPU", 1)
+    (tmp_path / "e" / "ensemble.json.123.0123abcd.tmp").write_text("half")
+    (tmp_path / "e" / "run_000" / ".chunk_000001.1.ab_c").mkdir()
+    (tmp_path / "e" / "run_000" / ".chunk_000001.1.ab_c" / "checkpoint.npz.1.0123abcd.tmp").write_text("half")
+    make(beads, tmp_path / "e", overwrite=True)
+    names = {"ensemble.json", "system.xml", "start.npz", "topology.pdb", "run.lock"}
+    assert {path.name for path in (tmp_path / "e").iterdir()} == names
 
 
 def testOneRunFails(beads, cluster, tmp_path):
@@ -269,6 +353,34 @@ def testOneAtATime(beads, cluster, tmp_path):
     assert runEnsemble(ensemble.folder, cluster) == {}
 
 
+def testLockOfAnotherFolder(beads, tmp_path):
+    ensemble = make(beads, tmp_path / "e", runs=1, steps=40)
+    with EnsembleLock(tmp_path / "other") as lock:
+        for work in (
+            lambda: runEnsemble(ensemble.folder, lock=lock),
+            lambda: lengthenEnsemble(ensemble.folder, 80, lock),
+            lambda: make(beads, tmp_path / "e", overwrite=True, lock=lock),
+        ):
+            with pytest.raises(ValueError, match="The lock is that of the folder .*other, not of"):
+                work()
+    assert Ensemble(ensemble.folder).settings["steps"] == 40 and not (tmp_path / "other").exists()
+    os.symlink(tmp_path / "e", tmp_path / "link")
+    with EnsembleLock(tmp_path / "link") as lock:
+        lengthenEnsemble(ensemble.folder, 80, lock)
+
+
+def testFileSystemWithoutLocks(beads, tmp_path, monkeypatch):
+    """Only a lock that is taken means somebody else; what cannot be locked is told as such."""
+    fcntl = pytest.importorskip("fcntl", reason="this system has no fcntl locks")
+
+    def missing(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(OSError, match=r"cannot be locked \(Function not implemented\).*run.lock"):
+        EnsembleLock(tmp_path).acquire()
+
+
 def testLeftovers(beads, tmp_path):
     """What cannot be deleted, as a worker that was taken for lost still writes to it, leaves the rest to be deleted, and no error."""
     ensemble = make(beads, tmp_path / "e")
@@ -330,6 +442,10 @@ def testWrongSettings(beads, tmp_path, options, message):
 def testWrongFolders(beads, tmp_path):
     with pytest.raises(ValueError, match="there is no .*ensemble.json"):
         runEnsemble(tmp_path)
+    for damaged, message in (("{", "ensemble.json is damaged"), ("[]", "ensemble.json has format None")):
+        (tmp_path / "ensemble.json").write_text(damaged)
+        with pytest.raises(ValueError, match=message):
+            Ensemble(tmp_path)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty"):

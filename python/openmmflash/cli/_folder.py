@@ -9,6 +9,7 @@ run may have written more) and to append.
 import hashlib
 import json
 import os
+import re
 import struct
 
 from .._locks import lockFile
@@ -51,8 +52,8 @@ class Folder:
                 resume = ", --resume to continue that run" if os.path.exists(self[RUN]) else ""
                 raise UserError(f"The folder {self.path} is not empty. Give another --output{resume}, or --overwrite to start anew in it.")
             self.lock()
-            for name in ALL:
-                if name != LOCK and os.path.exists(self[name]):
+            for name in os.listdir(self.path):
+                if name != LOCK and nameOfOurs(name, ALL):
                     os.remove(self[name])
         os.makedirs(self.path, exist_ok=True)
         self.lock()
@@ -99,6 +100,12 @@ class Folder:
             data = data.encode("utf-8")
         writeFileAtomically(self[name], data)
         return hashlib.sha256(data).hexdigest()
+
+
+def nameOfOurs(name, names):
+    """Which of our `names` a file has, or was to get when a process was killed that wrote it (writeFileAtomically); None for others."""
+    name = re.sub(r"\.\d+\.[0-9a-f]{8}\.tmp$", "", name)
+    return name if name in names else None
 
 
 def hashFile(path):
