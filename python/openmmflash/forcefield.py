@@ -104,6 +104,8 @@ class FlashGenerator:
         topology = data.atoms[0].residue.chain.topology
         _refuseIdleConstraints(topology)
         structure, isAtoms = _asStructure(topology, self.model)
+        if periodic and structure.box is None:
+            raise ValueError(f"nonbondedMethod is {nonbondedMethod}, but the topology's box is the placeholder of 1 x 1 x 1 Angstrom.")
         types = structure.getTypes(self.model)
         for i, mass in enumerate(_masses(structure, self.model, types, None).tolist()):
             if not isAtoms:

@@ -11,7 +11,8 @@ from openmmml.mlpotential import MLPotentialImpl
 
 from .mixed import addSubsetForces, checkedAtoms
 from .models import loadModel
-from .system import _asStructure, _groups, _masses, _moleculeForce, addModelForces, asModel
+from .structure import topologyBox
+from .system import _asStructure, _groups, _masses, _moleculeForce, addModelForces, asModel, warnOfPlaceholder
 
 SUFFIX = "-flash"
 # What OpenMM-ML hands on of the arguments of createMixedSystem, for its own use.
@@ -46,7 +47,9 @@ class FlashPotentialImpl(MLPotentialImpl):
         _refuseArguments(args.keys() - EMBEDDING_ARGUMENTS, "createSystem and createMixedSystem", "modelIndex")
         model = self._model(modelIndex)
         # As OpenMM-ML's own potentials: for interpolation the System given here is an empty one, which knows nothing.
-        periodic = topology.getPeriodicBoxVectors() is not None or system.usesPeriodicBoundaryConditions()
+        periodic = topologyBox(topology) is not None or system.usesPeriodicBoundaryConditions()
+        if not periodic:
+            warnOfPlaceholder(topology, 4)
         if atoms is not None:
             addSubsetForces(system, topology, model, checkedAtoms(atoms, topology.getNumAtoms()), periodic, forceGroup)
             return

@@ -178,6 +178,17 @@ def standardBox(vectors, source):
     return np.array([a, b, c]), rotation
 
 
+def topologyBox(topology):
+    """The box vectors [3, 3] of a Topology in nm, one a row; None without, or where they are the placeholder of files without."""
+    from openmm import unit
+
+    vectors = topology.getPeriodicBoxVectors()
+    if vectors is None:
+        return None
+    box = np.array([list(row) for row in vectors.value_in_unit(unit.nanometer)])
+    return None if np.linalg.norm(box, axis=1).max() <= DUMMY_BOX else box
+
+
 def describeBox(box):
     """Lengths and, where they are not 90, angles of a box in words."""
     if box is None:
@@ -209,15 +220,13 @@ def _fromTopology(path, file, frame, notes):
     if len(positions) != topology.getNumAtoms():
         raise StructureError(f"{path}: the chosen frame has {len(positions)} atoms, the first one has {topology.getNumAtoms()}.")
     structure = LoadedStructure(source=path, positions=positions, topology=topology, numFrames=number, notes=notes)
-    vectors = topology.getPeriodicBoxVectors()
-    if vectors is not None:
-        box = np.array([list(v) for v in vectors.value_in_unit(unit.nanometer)])
-        if np.linalg.norm(box, axis=1).max() <= DUMMY_BOX:
-            notes.append("The unit cell is the 1 x 1 x 1 Angstrom placeholder of structures without one: no periodic box is used.")
-            structure.dropBox()
-        else:
-            structure.box = standardBox(box, path)[0]  # a, b and c come along the axes already
-            topology.setPeriodicBoxVectors(structure.box * unit.nanometer)
+    box = topologyBox(topology)
+    if box is not None:
+        structure.box = standardBox(box, path)[0]  # a, b and c come along the axes already
+        topology.setPeriodicBoxVectors(structure.box * unit.nanometer)
+    elif topology.getPeriodicBoxVectors() is not None:
+        notes.append("The unit cell is the 1 x 1 x 1 Angstrom placeholder of structures without one: no periodic box is used.")
+        structure.dropBox()
     return structure
 
 

@@ -13,8 +13,10 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from openmm import unit
 
 KEYS = ("positions", "types", "symbols", "masses", "box", "groups", "exclusions")
+UNITS = {"positions": unit.nanometer, "masses": unit.dalton, "box": unit.nanometer}
 TERM_PARTS = ("particles", "parameters")
 # Limits of what a file may make us allocate: of a header (numpy's own), of all arrays, and of arrays out of a file much smaller.
 MAX_HEADER, MAX_BYTES = 10000, 2 << 30
@@ -48,16 +50,16 @@ class Structure:
 
     Parameters
     ----------
-    positions : array
-        [n, 3] or [frames, n, 3], nm.
+    positions : array or Quantity
+        [n, 3] or [frames, n, 3], nm if it has no unit.
     types : array of int, optional
         [n] the model's type of each particle. Exactly one of `types` and `symbols` is needed.
     symbols : sequence of str, optional
         [n] the name of each particle's type: an element's symbol or a bead's name.
-    masses : array, optional
+    masses : array or Quantity, optional
         [n] amu, positive.
-    box : array, optional
-        [3, 3] periodic box vectors in nm, one a row, a along x and b in the xy plane as everywhere in OpenMM.
+    box : array or Quantity, optional
+        [3, 3] periodic box vectors, nm if they have no unit, one a row, a along x and b in the xy plane as everywhere in OpenMM.
     groups : array of int, optional
         [n] particles of different groups do not see each other through the model.
     exclusions : array of int, optional
@@ -158,6 +160,12 @@ class Structure:
         return array
 
     def _real(self, key, value, shapeText, shapeOk):
+        if unit.is_quantity(value):
+            if key not in UNITS:
+                self._fail(key, f"has a unit, {value.unit.get_symbol()}; it holds plain numbers in the model's units.")
+            if not value.unit.is_compatible(UNITS[key]):
+                self._fail(key, f"is in {value.unit.get_symbol()}; {UNITS[key].get_name()} is needed.")
+            value = value.value_in_unit(UNITS[key])
         array = self._array(key, value, "fiu", "real numbers", shapeText, shapeOk).astype(np.float64)
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):

@@ -3,7 +3,9 @@
 """createSystem: an OpenMM System whose particles interact through a machine-learned model."""
 
 import os
+import warnings
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import openmm as mm
@@ -12,6 +14,7 @@ from openmm.app.internal.unitcell import reducePeriodicBoxVectors
 
 from ._hydrogens import warnOfMissingHydrogens
 from .priors import createPriorForces
+from .structure import topologyBox
 from .structurefile import Structure, StructureError, readStructure
 
 
@@ -44,7 +47,8 @@ def createSystem(
         particles of copy r have the indices r*n to (r+1)*n - 1; tilePositions and tileTopology repeat positions and topology.
         In a periodic System all copies share one box.
     nonbondedMethod : openmm.app.NoCutoff, CutoffNonPeriodic or CutoffPeriodic, optional
-        Whether the System is periodic. By default it is if topology has a box. The model's own cutoff holds in any case, so that
+        Whether the System is periodic. By default it is if topology has a box (the CRYST1 of 1 x 1 x 1 Angstrom that programs write
+        without one is none). The model's own cutoff holds in any case, so that
         NoCutoff and CutoffNonPeriodic mean the same: an open System.
     nonbondedCutoff : None
         The cutoff is part of the model; any value is an error.
@@ -81,16 +85,19 @@ def createSystem(
     -----
     UserWarning
         A model of elements got a Topology that lacks hydrogens: those of residues that OpenMM knows, or all of four carbons or more.
+        A Topology's box is the placeholder of files without one, and nonbondedMethod does not say what is meant.
     """
     model = asModel(model)
     _refuseUnsupported(model, nonbondedCutoff, constraints, rigidWater)
-    if isinstance(replicas, bool) or int(replicas) != replicas or replicas < 1:
+    if isinstance(replicas, bool) or not isinstance(replicas, Real) or not float(replicas).is_integer() or replicas < 1:
         raise ValueError(f"replicas is {replicas!r}; it is a number of copies, 1 or larger.")
     replicas = int(replicas)
-    structure, isTopology = _asStructure(topology, model)
+    structure, isTopology = _asStructure(topology, model, includePriors)
     n = structure.numParticles
     types = structure.getTypes(model)
     periodic = _isPeriodic(structure, nonbondedMethod)
+    if nonbondedMethod is None and isinstance(topology, app.Topology):
+        warnOfPlaceholder(topology, 3)
     system = mm.System()
     particleMasses = _masses(structure, model, types, masses)
     if hydrogenMass is not None:
@@ -173,7 +180,10 @@ def tilePositions(positions, replicas):
 
 
 def tileTopology(topology, replicas):
-    """A Topology with all copies: the chains, residues, atoms and bonds repeated in the order of createSystem."""
+    """A Topology with all copies: the chains, residues, atoms and bonds repeated in the order of createSystem.
+
+    Chains are numbered anew, from 1 through all copies, so that none of two copies are one in a file.
+    """
     if replicas < 1:
         raise ValueError(f"replicas is {replicas}; it is a number of copies, 1 or larger.")
     tiled = app.Topology()
@@ -185,7 +195,7 @@ def tileTopology(topology, replicas):
             for residue in chain.residues():
                 newResidue = tiled.addResidue(residue.name, newChain, residue.id, residue.insertionCode)
                 for atom in residue.atoms():
-                    copies[atom] = tiled.addAtom(atom.name, atom.element, newResidue, atom.id)
+                    copies[atom] = tiled.addAtom(atom.name, atom.element, newResidue, atom.id, atom.formalCharge)
         for bond in topology.bonds():
             tiled.addBond(copies[bond[0]], copies[bond[1]], bond.type, bond.order)
     return tiled
@@ -216,7 +226,7 @@ def _refuseUnsupported(model, nonbondedCutoff, constraints, rigidWater):
         raise ValueError("rigidWater is True: a machine-learned model has no reference geometry of water. Leave it out.")
 
 
-def _asStructure(topology, model):
+def _asStructure(topology, model, includePriors=True):
     """(Structure, whether it came from a Topology of atoms). A Topology's Structure has no positions that mean anything."""
     if isinstance(topology, (str, os.PathLike)):
         return readStructure(topology), False
@@ -229,24 +239,32 @@ def _asStructure(topology, model):
     if not any(model.getTypeAtomicNumber(i) > 0 for i in range(model.getNumTypes())):
         from .coarsegrain import structureFromTopology
 
-        return structureFromTopology(topology, model), False
-    types = elementTypes(topology.atoms(), model)
+        return structureFromTopology(topology, model, includePriors=includePriors), False
+    types = elementTypes(topology.atoms(), model, includePriors)
     warnOfMissingHydrogens(topology, model, 3)
-    vectors = topology.getPeriodicBoxVectors()
-    box = None if vectors is None else np.array([list(row) for row in vectors.value_in_unit(unit.nanometer)])
     masses = [atom.element.mass.value_in_unit(unit.dalton) for atom in topology.atoms()]
-    return Structure(np.zeros((len(types), 3)), types=types, masses=masses, box=box, source="topology"), True
+    return Structure(np.zeros((len(types), 3)), types=types, masses=masses, box=topologyBox(topology), source="topology"), True
 
 
-def elementTypes(atoms, model):
+def warnOfPlaceholder(topology, stacklevel):
+    """Where a Topology's box is none, and the System open for this reason."""
+    if topology.getPeriodicBoxVectors() is not None and topologyBox(topology) is None:
+        warnings.warn(
+            "The topology's box is the 1 x 1 x 1 Angstrom placeholder of structures without one: the System is open.",
+            stacklevel=stacklevel,
+        )
+
+
+def elementTypes(atoms, model, includePriors=True):
     """The model's types of a Topology's atoms, by their elements, as a list."""
     known = {}
     for i in range(model.getNumTypes()):
         if model.getTypeAtomicNumber(i) > 0:
             known.setdefault(model.getTypeAtomicNumber(i), []).append(i)
-    if model.getNumPriors():
+    if model.getNumPriors() and includePriors:
         raise StructureError(
-            "This model has priors, whose interaction lists a Topology does not hold. Give a structure file (docs/structure-format.md)."
+            "This model has priors, whose interaction lists a Topology does not hold. Give a structure file (docs/structure-format.md), or "
+            "includePriors=False for the network alone."
         )
     types = []
     for atom in atoms:
@@ -295,7 +313,7 @@ def _isPeriodic(structure, nonbondedMethod):
             "CutoffPeriodic are allowed."
         )
     if not hasBox:
-        raise ValueError(f"nonbondedMethod is CutoffPeriodic, but {structure.source} has no box.")
+        raise ValueError(f"nonbondedMethod is CutoffPeriodic, but {structure.source} has no box (1 x 1 x 1 Angstrom is a placeholder).")
     return True
 
 

@@ -341,6 +341,13 @@ class TestTopologyOfBeads:
         bonds = structureFromTopology(joined, models["ca"]).terms["bonds"].particles.tolist()
         assert bonds == [[i, i + 1] for i in range(34) if i != 9]
 
+    def testPlaceholderOfABox(self, models):
+        topology = beadTopology(["AAAA"], "ca")
+        topology.setUnitCellDimensions(openmm.Vec3(1, 1, 1) * unit.angstrom)
+        assert structureFromTopology(topology, models["ca"]).box is None
+        with pytest.warns(UserWarning, match="placeholder"):
+            assert not openmmflash.createSystem(topology, models["ca"]).usesPeriodicBoundaryConditions()
+
     def testAllAtoms(self, models):
         topology, positions = villin()
         for call in (lambda: structureFromTopology(topology, models["ca"]), lambda: openmmflash.createSystem(topology, models["ca"])):
@@ -373,6 +380,8 @@ class TestModels:
             structureFromTopology(beadTopology(["AAG"], "ca"), model, reference=reference)
         with pytest.raises(TypeError, match="reference is a int"):
             structureFromTopology(topology, model, reference=3)
+        assert structureFromTopology(topology, model, includePriors=False).terms == {}
+        assert openmmflash.createSystem(topology, model, includePriors=False, removeCMMotion=False).getNumForces() == 1
 
     def testRepulsionAsTerms(self):
         model = FlashModel.fromBytes(proteinModel("ca", priors=[("non_bonded", "power_repulsion", [(0, 0)])], pairPrior=False))
@@ -433,6 +442,9 @@ class TestCommand:
         assert energies[0] == pytest.approx(energies[1], abs=1e-6) and energies[0] != 0
         assert "beads.npz exists" in invoke("coarsegrain", "villin.pdb", "-m", "model.safetensors", "-o", "beads.npz", code=2)
         invoke("coarsegrain", "villin.pdb", "-m", "ca", "-o", "beads.npz", "--overwrite")
+        with open("specialised.safetensors", "wb") as file:
+            file.write(proteinModel("ca", [("bonds", "harmonic_bond", [])]))
+        invoke("energy", "specialised.safetensors", "beads.pdb", "--no-priors", "--platform", "Reference")
 
     def testAllAtomsAreNotSimulated(self, invoke):
         assert "is no bead" in invoke("run", "villin.pdb", "-m", "model.safetensors", "-o", "out", "--steps", "5", code=2)

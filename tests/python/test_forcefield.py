@@ -203,6 +203,12 @@ class TestArguments:
         methanol = molecule([("C", "C"), ("O", "O"), ("HO", "H")], [(0, 1), (1, 2)])
         assert constraints(lengths.createSystem(methanol, constraints=app.HBonds)) == {frozenset((1, 2)): 0.097}
 
+    def testPlaceholderOfABox(self, plain):
+        topology = molecule(*WATER, box=0.1)
+        with pytest.raises(ValueError, match="CutoffPeriodic.*placeholder"):
+            plain.createSystem(topology, nonbondedMethod=app.CutoffPeriodic)
+        assert not plain.createSystem(topology).usesPeriodicBoundaryConditions()
+
     def testRigidWater(self, lengths):
         water = molecule(*WATER, name="HOH")
         assert constraints(lengths.createSystem(water)) == {}, "flexible by default"

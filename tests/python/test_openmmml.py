@@ -5,7 +5,7 @@
 import numpy as np
 import openmm
 import pytest
-from mixed_cases import Evaluation, classical, flashForce, needs, peptideAtoms, python, solvatedPeptide, subset
+from mixed_cases import EXAMPLES, Evaluation, classical, flashForce, needs, peptideAtoms, python, solvatedPeptide, subset
 from openmm import app, unit
 from protein_beads import beadTopology, proteinModel
 from small_models import writeAni
@@ -88,6 +88,14 @@ def testCreateSystem(potential, solvated, path):
         system = potential.createSystem(solvated.topology, removeCMMotion=removeCMMotion)
         expected = openmmflash.createSystem(solvated.topology, path, removeCMMotion=removeCMMotion)
         assert openmm.XmlSerializer.serialize(system) == openmm.XmlSerializer.serialize(expected)
+
+
+def testPlaceholderOfABox(potential):
+    """CRYST1 1 1 1 is no box, here as in createSystem."""
+    pdb = app.PDBFile(str(EXAMPLES / "alanine-dipeptide.pdb"))
+    pdb.topology.setUnitCellDimensions(openmm.Vec3(1, 1, 1) * unit.angstrom)
+    with pytest.warns(UserWarning, match="placeholder"):
+        assert not potential.createSystem(pdb.topology).usesPeriodicBoundaryConditions()
 
 
 def testBeads(tmp_path):

@@ -7,7 +7,9 @@ import tracemalloc
 import zipfile
 
 import numpy as np
+import openmm
 import pytest
+from openmm import unit
 
 from openmmflash import structurefile
 from openmmflash.structurefile import Structure, StructureError, Terms, isStructureFile, readStructure, writeStructure
@@ -270,6 +272,21 @@ def testOtherFiles(tmp_path):
     with pytest.raises(StructureError, match="not a readable structure file"):
         readStructure(tmp_path / "array.npy")
     assert isStructureFile(write(tmp_path / "s.npz")) and not isStructureFile(tmp_path / "array.npy") and not isStructureFile(tmp_path)
+
+
+def testUnits():
+    """A Quantity, of a list or an array, counts in its own unit; what has the model's units has none."""
+    plain = Structure([[0, 0, 0], [0.1, 0.2, 0]], types=[1, 1], masses=[12, 14], box=np.eye(3) * 2)
+    for positions in (np.array([[0.0, 0, 0], [1, 2, 0]]), [openmm.Vec3(0, 0, 0), openmm.Vec3(1, 2, 0)]):
+        given = Structure(
+            positions * unit.angstrom, types=[1, 1], masses=np.array([12, 14]) * unit.dalton, box=np.eye(3) * 20 * unit.angstrom
+        )
+        np.testing.assert_allclose(given.positions, plain.positions, rtol=1e-14)
+        assert given.masses.tolist() == [12, 14] and given.box.tolist() == plain.box.tolist()
+    with pytest.raises(StructureError, match="masses is in nm; dalton is needed"):
+        Structure(plain.positions, types=[1, 1], masses=[12, 14] * unit.nanometer)
+    with pytest.raises(StructureError, match="parameters has a unit, /nm; .* in the model's units"):
+        Structure(plain.positions, types=[1, 1], terms={"b": Terms([[0, 1]], np.ones((1, 2)) / unit.nanometer)})
 
 
 def testArgumentsInPython():

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """createSystem: from topologies and structures, with replicas, priors and boxes; and what it refuses."""
 
+import warnings
+
 import numpy as np
 import openmm
 import pytest
@@ -140,6 +142,17 @@ class TestElements:
             found = [vector.value_in_unit(unit.nanometer) for vector in system.getDefaultPeriodicBoxVectors()]
             np.testing.assert_allclose(np.array([list(v) for v in found]), box, rtol=1e-12)
 
+    def testPlaceholderOfABox(self):
+        """Files without a box write CRYST1 1 1 1: no box, and never one full of images."""
+        top, model = topology(box=np.eye(3) / 10), makeModel("ani")
+        with pytest.warns(UserWarning, match="1 x 1 x 1 Angstrom placeholder of structures without one: the System is open"):
+            assert not openmmflash.createSystem(top, model).usesPeriodicBoundaryConditions()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            openmmflash.createSystem(top, model, nonbondedMethod=app.NoCutoff)
+        with pytest.raises(ValueError, match="CutoffPeriodic, but topology has no box"):
+            openmmflash.createSystem(top, model, nonbondedMethod=app.CutoffPeriodic)
+
     @pytest.mark.parametrize("replicas", [1, 2])
     def testMoleculesAreKnown(self, replicas):
         """A barostat moves molecules as a whole, so OpenMM must know them; nothing else changes."""
@@ -239,6 +252,8 @@ class TestElements:
         ({}, {"replicas": 0}, "replicas is 0; it is a number of copies, 1 or larger"),
         ({}, {"replicas": 1.5}, "replicas is 1.5"),
         ({}, {"replicas": True}, "replicas is True"),
+        ({}, {"replicas": None}, "replicas is None; it is a number of copies"),
+        ({}, {"replicas": "two"}, "replicas is 'two'; it is a number of copies"),
         ({}, {"constraints": app.HBonds}, "no reference bond lengths to constrain to"),
         ({}, {"rigidWater": True}, "no reference geometry of water"),
         ({}, {"nonbondedCutoff": 1.0 * unit.nanometer}, r"the cutoff is part of the model \(0.5 nm\)"),
@@ -371,6 +386,16 @@ class TestBeads:
         openmmflash.createSystem(molecule(exclusions=[[0, 1], [1, 2], [3, 2], [2, 0]]), model)
         openmmflash.createSystem(molecule(groups=[0, 0, 1, 0]), model)
 
+    def testTopologyWithoutPriors(self):
+        """An element's type follows from the element, whatever the priors' lists would be."""
+        metadata, tensors = aniParts()
+        metadata["priors"] = [{"name": "bonds", "form": "harmonic_bond"}]
+        tensors["priors.bonds.types"], tensors["priors.bonds.parameters"] = np.array([[0, 0]]), np.array([[70.0, 3.8]])
+        model = FlashModel.fromBytes(modelBytes(metadata, tensors))
+        with pytest.raises(StructureError, match="has priors, whose interaction lists"):
+            openmmflash.createSystem(topology(), model)
+        assert openmmflash.createSystem(topology(), model, includePriors=False).getNumForces() == 2
+
     def testTopologyIsNotEnough(self):
         with pytest.raises(ValueError, match="types are beads, not elements"):
             openmmflash.createSystem(topology(), beads())
@@ -397,6 +422,11 @@ class TestTiling:
         assert [atom.name for atom in tiled.atoms()] == [name for name, _ in METHANOL] * 3
         assert [(a.index, b.index) for a, b in tiled.bonds()][5:10] == [(i + 6, j + 6) for i, j in METHANOL_BONDS]
         assert tiled.getPeriodicBoxVectors() is not None
+        ion = app.Topology()
+        ion.addAtom("NA", ELEMENT("Na"), ion.addResidue("NA", ion.addChain("B"), "7", "C"), "12", 1)
+        atoms = list(tileTopology(ion, 2).atoms())
+        assert [(a.id, a.formalCharge, a.residue.id, a.residue.insertionCode) for a in atoms] == [("12", 1, "7", "C")] * 2
+        assert [a.residue.chain.id for a in atoms] == ["1", "2"]  # of a file of all copies no two are taken for one
         system = openmmflash.createSystem(topology(), makeModel("ani"), replicas=3)
         assert system.getNumParticles() == tiled.getNumAtoms()
         with pytest.raises(ValueError, match="replicas is 0"):

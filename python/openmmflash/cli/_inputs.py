@@ -33,7 +33,7 @@ def loadModel(name):
     return models.loadModel(name)
 
 
-def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydrogens=False, allFrames=False):
+def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydrogens=False, allFrames=False, priors=True):
     """A structure that suits the model; what was assumed on the way goes to stderr.
 
     Raises
@@ -57,7 +57,7 @@ def loadStructure(path, model, frame=None, noPeriodic=False, allowMissingHydroge
     elif structure.topology is not None:
         from ..coarsegrain import structureFromTopology
 
-        structure.molecule = structureFromTopology(structure.topology, model, structure.positions, source=path)
+        structure.molecule = structureFromTopology(structure.topology, model, structure.positions, source=path, includePriors=priors)
     return structure
 
 
@@ -78,7 +78,7 @@ def createInputs(
     from ._topology import makeTopology
 
     model = loadModel(modelName)
-    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens, allFrames or replicas > 1)
+    structure = loadStructure(structurePath, model, frame, no_periodic, allow_missing_hydrogens, allFrames or replicas > 1, priors)
     total = replicas * structure.numParticles
     if replicas > 1 and total > MAX_PARTICLES:
         raise UserError(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from openmm import app, unit
 
+from ..structure import topologyBox
 from ..structurefile import Structure, StructureError, readStructure
 from ._mappings import MAPPINGS, MASSES, mappingOf
 from ._protein import Residue, inNanometers, label, listed, readChains
@@ -111,7 +112,7 @@ def coarseGrain(topology, positions, model, gaps="error", residues=None, pairSep
     return CoarseGrained(beads, chosen * unit.nanometer, structure, atoms, mapping.name, notes)
 
 
-def structureFromTopology(topology, model, positions=None, pairSeparation=None, reference=None, source="The topology"):
+def structureFromTopology(topology, model, positions=None, pairSeparation=None, reference=None, source="The topology", includePriors=True):
     """The Structure (types, masses, interaction lists) of a Topology whose atoms are a model's beads already.
 
     Parameters
@@ -124,11 +125,13 @@ def structureFromTopology(topology, model, positions=None, pairSeparation=None, 
         [n, 3] or [frames, n, 3]; nm if it has no unit. With them a broken chain is an error. Without, those of the result are zero.
     pairSeparation, reference, source
         See coarseGrain.
+    includePriors : bool
+        Make the interaction lists. Without, the structure is one for the network alone.
 
     Returns
     -------
     Structure
-        With the Topology's box.
+        With the Topology's box, unless that is the placeholder of 1 x 1 x 1 Angstrom.
 
     Raises
     ------
@@ -145,11 +148,10 @@ def structureFromTopology(topology, model, positions=None, pairSeparation=None, 
         positions = inNanometers(positions, topology.getNumAtoms(), source)
     first = positions if positions is None or positions.ndim == 2 else positions[0]
     chains, _ = readChains(topology, first, mapping, source, gaps="split" if positions is None else "error", beadsOnly=True)
-    vectors = topology.getPeriodicBoxVectors()
-    box = None if vectors is None else np.array([list(row) for row in vectors.value_in_unit(unit.nanometer)])
     if positions is None:
         positions = np.zeros((topology.getNumAtoms(), 3))
-    return _makeStructure(chains, positions, model, mapping, pairSeparation, reference, source, box)
+    box = topologyBox(topology)
+    return _makeStructure(chains, positions, model, mapping, pairSeparation, reference, source, box, includePriors)
 
 
 def _checkTopology(topology):
@@ -188,7 +190,7 @@ def _beadTopology(chains, mapping):
     return topology, np.array(atoms, dtype=np.int64), numbered
 
 
-def _makeStructure(chains, positions, model, mapping, pairSeparation, reference, source, box=None):
+def _makeStructure(chains, positions, model, mapping, pairSeparation, reference, source, box=None, includePriors=True):
     """chains of residues whose beads are numbered as positions are."""
     names, masses, owners = {}, {}, {}
     for chain in chains:
@@ -209,6 +211,8 @@ def _makeStructure(chains, positions, model, mapping, pairSeparation, reference,
     masses = [model.getTypeMass(types[i]) or masses[i] for i in order]
     if reference is not None:
         terms, exclusions = _listsOf(reference, types, model, source)
+    elif not includePriors:
+        terms, exclusions = None, None
     else:
         _refuseSpecialised(model)
         separation = _checkedSeparation(pairSeparation)
