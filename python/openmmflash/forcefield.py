@@ -102,7 +102,7 @@ class FlashGenerator:
         if not data.atoms:
             raise StructureError("The topology has no atoms.")
         topology = data.atoms[0].residue.chain.topology
-        _refuseIdleConstraints(topology)
+        _refuseIdleConstraints(data, topology)
         structure, isAtoms = _asStructure(topology, self.model)
         if periodic and structure.box is None:
             raise ValueError(f"nonbondedMethod is {nonbondedMethod}, but the topology's box is the placeholder of 1 x 1 x 1 Angstrom.")
@@ -210,9 +210,15 @@ def writeForceField(path, model):
     ------
     FileNotFoundError
         There is no such model file.
+    TypeError
+        model is neither a path nor a name.
     """
     from .convert._writer import writeFileAtomically
 
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"model is a {type(model).__name__}; the path of a model file or a model's name is needed, which the XML file can name."
+        )
     root = etree.Element("ForceField")
     etree.SubElement(root, "Include", file="openmmflash/register.xml")
     if isinstance(model, str) and plainName(model) in NAMES:
@@ -296,7 +302,7 @@ def _refuseModeller():
         raise ValueError(f"Modeller.{frame.f_code.co_name} with the force field of a model: {MODELLER[frame.f_code.co_name]}")
 
 
-def _refuseIdleConstraints(topology):
+def _refuseIdleConstraints(data, topology):
     """Constraints that are wanted and that ForceField, which tells its generators nothing of this, would silently not make."""
     frame = sys._getframe()
     while frame is not None and frame.f_code is not app.ForceField.createSystem.__code__:
@@ -312,6 +318,12 @@ def _refuseIdleConstraints(topology):
             "constraints or rigidWater is given, but the topology has hydrogens and no bonds, so that nothing would be constrained. "
             "topology.createStandardBonds() makes the bonds of water and proteins."
         )
+    for i, atom in enumerate(data.atoms if rigidWater else ()):
+        if atom.residue.name != "HOH" and _isWater(data, i):
+            raise ValueError(
+                f"rigidWater is True, but OpenMM makes water rigid in residues called HOH, and that of atom {i} is called "
+                f"{atom.residue.name}: it would stay flexible. Rename it (residue.name = 'HOH')."
+            )
 
 
 def _isWater(data, index):

@@ -246,8 +246,7 @@ def _readPdb(path, frame):
     if guessed:
         notes.append(f"{guessed} of {len(atoms)} atom records name no element (columns 77-78); it is guessed from the atom's name.")
     alternates = sum(1 for line in atoms if line[16:17].strip())
-    if alternates:
-        notes.append(f"{alternates} atom records are alternate locations; of each atom the first one in the file is used.")
+    _noteAlternates(alternates, notes)
     _checkPdb(path, lines)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -256,14 +255,22 @@ def _readPdb(path, frame):
         except Exception as error:
             raise StructureError(_damaged(path, "PDB", error)) from error
     structure = _fromTopology(path, file, frame, notes)
-    # OpenMM drops atoms that it takes for repetitions; nothing may get lost unseen.
-    first = _firstModel(lines)
-    if not alternates and len(first) != structure.numParticles:
+    _refuseLosses(path, len(_firstModel(lines)), alternates, structure)
+    return structure
+
+
+def _noteAlternates(count, notes):
+    if count:
+        notes.append(f"{count} atom records are alternate locations; of each atom the first one in the file is used.")
+
+
+def _refuseLosses(path, count, alternates, structure):
+    """OpenMM drops atoms that it takes for repetitions; nothing may get lost unseen. count: atom records of the first model."""
+    if not alternates and count != structure.numParticles:
         raise StructureError(
-            f"{path} has {len(first)} atom records, but only {structure.numParticles} atoms could be told apart: some carry the same name, "
+            f"{path} has {count} atom records, but only {structure.numParticles} atoms could be told apart: some carry the same name, "
             "residue and chain. Number the residues and name the atoms uniquely."
         )
-    return structure
 
 
 def _standardModel(line):
@@ -318,8 +325,11 @@ def _firstModel(lines):
 def _uniqueAtomNames(lines, notes):
     """Give atoms that share name and residue names of their own.
 
-    Small-molecule programs call every carbon C, and OpenMM would keep only one of them.
+    Small-molecule programs call every carbon C, and OpenMM would keep only one of them. A second CA of an amino acid keeps its name and is
+    refused later: it is another residue's.
     """
+    from .coarsegrain._protein import RESIDUES, VARIANTS
+
     result, renamed, seen, residue = [], 0, {}, None
     for line in lines:
         if line.startswith(("ATOM  ", "HETATM")):
@@ -327,7 +337,7 @@ def _uniqueAtomNames(lines, notes):
             if here != residue:
                 residue, seen = here, {}
             key = (line[12:16].strip(), line[16:17])
-            if key in seen and not key[1].strip():
+            if key in seen and not key[1].strip() and not (key[0] == "CA" and line[17:21].strip() in (*RESIDUES, *VARIANTS)):
                 stem = (line[76:78].strip() or re.sub(r"[\d'\"*]", "", key[0]) or "X")[:2]
                 number = seen.get(stem, 0) + 1
                 while (f"{stem}{_base36(number)}", key[1]) in seen:
@@ -359,8 +369,9 @@ def _readPdbx(path, frame):
     import io
 
     from openmm import app
+    from openmm.app.internal.pdbx.reader.PdbxReader import PdbxReader
 
-    notes = []
+    notes, blocks = [], []
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read()
     # A cell of unknown lengths, as structures without crystals have, would stop OpenMM's reader.
@@ -368,9 +379,17 @@ def _readPdbx(path, frame):
     text = re.sub(r"^(_cell\.angle_\w+\s+)[?.]\s*$", r"\g<1>90.0", text, flags=re.MULTILINE)
     try:
         file = app.PDBxFile(io.StringIO(text))
+        PdbxReader(io.StringIO(text)).read(blocks)
     except Exception as error:
         raise StructureError(_damaged(path, "PDBx/mmCIF", error)) from error
-    return _fromTopology(path, file, frame, notes)
+    records = blocks[0].getObj("atom_site")
+    location, model = map(records.getAttributeIndex, ("label_alt_id", "pdbx_PDB_model_num"))
+    rows = records.getRowList()
+    alternates = sum(1 for row in rows if row[location] not in (".", "?")) if location >= 0 else 0
+    _noteAlternates(alternates, notes)
+    structure = _fromTopology(path, file, frame, notes)
+    _refuseLosses(path, sum(1 for row in rows if model < 0 or row[model] == rows[0][model]), alternates, structure)
+    return structure
 
 
 def _readXyz(path, frame):

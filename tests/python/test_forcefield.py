@@ -219,6 +219,18 @@ class TestArguments:
         assert constraints(lengths.createSystem(water, constraints=app.HBonds)) == expected
         assert constraints(lengths.createSystem(water, constraints=app.HBonds, flexibleConstraints=True)) == expected
 
+    def testWaterOfAnotherName(self, lengths):
+        """OpenMM makes residues called HOH rigid, and no others: nothing would be constrained, silently."""
+        water = molecule(*WATER, name="WAT")
+        assert constraints(lengths.createSystem(water)) == {}
+        with pytest.raises(ValueError, match=r"rigidWater is True, but OpenMM .* HOH, and that of atom 0 is called WAT"):
+            lengths.createSystem(water, rigidWater=True)
+
+    def testWriteForceField(self, folder):
+        for model in (openmmflash.FlashModel(str(folder / "tiny.safetensors")), None):
+            with pytest.raises(TypeError, match=f"model is a {type(model).__name__}; the path of a model file or a model's name is needed"):
+                openmmflash.writeForceField(folder / "other.xml", model)
+
     def testMasses(self, plain):
         """hydrogenMass as with any force field; a centre-of-mass motion remover unless it is not wanted."""
         system = plain.createSystem(PEPTIDE.topology, hydrogenMass=3 * unit.dalton, removeCMMotion=False)

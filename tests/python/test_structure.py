@@ -52,6 +52,14 @@ def test_atoms_of_one_name_are_all_kept(tmp_path):
     assert "7 atoms" in structure.notes[0]
 
 
+@pytest.mark.parametrize("residue", ["ALA", "HIE"])
+def test_repeated_residue_number(tmp_path, residue):
+    """Of an amino acid there is one CA: a second one is another residue of the same number."""
+    lines = [atom(i + 1, "CA", residue, number=min(i, 1), xyz=(3.8 * i, 0, 0)) for i in range(3)]
+    with pytest.raises(StructureError, match="has 3 atom records, but only 2 atoms could be told apart.*Number the residues"):
+        loadStructure(pdb(tmp_path / "a.pdb", *lines))
+
+
 def test_one_name_and_no_elements(tmp_path):
     lines = [atom(i + 1, "CL", "UNL", xyz=(i, 0, 0), element="", record="HETATM") for i in range(3)]
     structure = loadStructure(pdb(tmp_path / "a.pdb", *lines))
@@ -117,6 +125,22 @@ def test_pdbx(tmp_path, cell, angle, length):
         assert structure.box is None
     else:
         np.testing.assert_allclose(structure.box, length * np.eye(3))
+
+
+def test_pdbx_alternate_locations(tmp_path):
+    text = CIF.format(cell="?", angle="?").removesuffix("#\n").replace("C CA . GLY", "C CA A GLY")
+    (tmp_path / "a.cif").write_text(text + "ATOM 3 C CA B GLY A 1 2.5 2.0 3.0\n#\n")
+    structure = loadStructure(tmp_path / "a.cif")
+    np.testing.assert_allclose(structure.positions, [[0.1, 0.2, 0.3], [0.2, 0.2, 0.3]])
+    assert structure.notes[0].startswith("2 atom records are alternate locations; of each atom the first one")
+
+
+def test_pdbx_that_would_lose_atoms(tmp_path):
+    """Without the column of alternate locations OpenMM's reader keeps one oxygen of all water that has no numbers."""
+    text = CIF.format(cell="?", angle="?").replace("_atom_site.label_alt_id\n", "")
+    (tmp_path / "a.cif").write_text("\n".join(line.replace(" . GLY A 1", " HOH A .").replace(" CA ", " N ") for line in text.splitlines()))
+    with pytest.raises(StructureError, match="a.cif has 2 atom records, but only 1 atoms could be told apart"):
+        loadStructure(tmp_path / "a.cif")
 
 
 def xyz(path, comment, *rows):

@@ -34,7 +34,8 @@ class CoarseGrained:
     ----------
     topology : openmm.app.Topology
         The beads, named after the atoms that they come from (N CA CB C O), in residues and chains with their names and numbers. A chain
-        that was split at a gap is two chains of one id. There is no periodic box.
+        that was split at a gap is two chains of one id, which PDB files keep apart, PDBx files written with keepIds=True do not. There is
+        no periodic box.
     positions : Quantity
         [n, 3] nm, or [frames, n, 3] where coarseGrain was given such.
     structure : Structure
