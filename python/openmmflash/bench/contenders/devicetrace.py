@@ -9,22 +9,20 @@ import tempfile
 CATEGORIES = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
-def profile(torch, run, steps, runs=1):
-    """Launches and time of each kernel in a step.
+def profile(torch, run, steps):
+    """Launches and time of each kernel in a run().
 
     Parameters
     ----------
     torch : module
     run : function
-        Some steps, ending with a synchronization.
-    steps, runs : int
-        Steps of a run(), and how often it is called.
+        One step, ending with a synchronization.
+    steps : int
 
     Returns
     -------
     dict
-        {name: [launches, microseconds]} of one step, copies and fills among them; None where torch sees no GPU. What a run() does once,
-        such as the copy that it ends with, is divided by its steps.
+        {name: [launches, microseconds]} of one step, copies and fills among them; None where torch sees no GPU.
     """
     if not torch.cuda.is_available():
         return None
@@ -33,14 +31,14 @@ def profile(torch, run, steps, runs=1):
 
     run()
     with record(activities=[ProfilerActivity.CUDA]) as found:
-        for _ in range(runs):
+        for _ in range(steps):
             run()
     handle, path = tempfile.mkstemp(suffix=".json")
     os.close(handle)
     try:
         found.export_chrome_trace(path)
         with open(path, encoding="utf-8") as file:
-            return summarize(json.load(file), steps * runs)
+            return summarize(json.load(file), steps)
     finally:
         os.unlink(path)
 
