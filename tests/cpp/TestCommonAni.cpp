@@ -233,6 +233,12 @@ void testManyAtoms() {
         Case test(model, makeConfiguration(8, model, numParticles, 20, {}, 1.2), 2);
         checkCase(test);
     }
+    // As where a work-group has less local memory.
+    setenv("OPENMMFLASH_DEVICE_LOCAL_BYTES", "32768", 1);
+    checkCase(single);
+    Case test(model, makeConfiguration(8, model, 90, 20, {}, 1.2), 2);
+    checkCase(test);
+    unsetenv("OPENMMFLASH_DEVICE_LOCAL_BYTES");
 }
 
 /** Where there is no memory for longer rows, the evaluation fails, and no other one. */

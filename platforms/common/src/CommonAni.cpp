@@ -97,7 +97,7 @@ ComputeKernel CommonAni::Program::createKernel(const CommonDevice& device, const
 
 CommonAni::CommonAni(const CommonDevice& device, const ModelSpec& model)
     : device(device), model(model), numMembers(model.numMembers), realSize(device.cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float)),
-      list(device, getListOptions()) {}
+      staged(device.options.localBytes < 40 * 1024 ? 8 : 16), list(device, getListOptions()) {}
 
 CommonNeighborList::Options CommonAni::getListOptions() {
     CommonNeighborList::Options options = device.options.getListOptions(model.getCutoff());
@@ -184,7 +184,7 @@ void CommonAni::compile(const std::vector<int>& types) {
 void CommonAni::chooseRowTiles(int processors, const std::function<int(int)>& countTiles) {
     constexpr double Reading = 2.5;
     double least = HUGE_VAL;
-    for (int candidate = 1; candidate <= (device.cc.getUseDoublePrecision() ? 2 : 4); candidate *= 2) {
+    for (int candidate = 1; candidate * realSize <= staged; candidate *= 2) {
         const double time = divideUp(countTiles(16 * candidate) * numMembers, processors) * std::max(Reading, static_cast<double>(candidate));
         if (time < least) {
             least = time;
@@ -239,7 +239,6 @@ void CommonAni::arrangeAtoms() {
     device.reserve(gradients, static_cast<size_t>(numChunks) * n * stride, realSize, "flashAevGradients");
     device.reserve(scratch, static_cast<size_t>(networkGroups) * 16 * rowTiles * scratchStride, realSize, "flashAniScratch");
     device.reserve(energies, static_cast<size_t>(numMembers) * n, realSize, "flashAniEnergies");
-    cc.clearBuffer(aev); // what is behind a row's columns stays so
 }
 
 CommonAni::Defines CommonAni::getAevDefines() const {
@@ -307,8 +306,7 @@ void CommonAni::createKernels() {
     defines["SCRATCH_STRIDE"] = cc.intToString(scratchStride);
     defines["THREADS"] = cc.intToString(networkThreads);
     defines["ROW_TILES"] = cc.intToString(rowTiles);
-    // 34 KB of local memory: 64 rows of 128 floats.
-    defines["STAGE_CHUNKS"] = cc.intToString(4 * static_cast<int>(sizeof(float)) / (rowTiles * realSize));
+    defines["STAGE_CHUNKS"] = cc.intToString(staged / (rowTiles * realSize));
     defines["CELU_ALPHA"] = cc.doubleToString(spec.celuAlpha);
     const std::string& product = device.options.tileProduct.empty() ? CommonFlashKernelSources::tileProduct : device.options.tileProduct;
     const std::string source = product + CommonFlashKernelSources::activation + CommonFlashKernelSources::atomicNetworks;

@@ -49,6 +49,8 @@ private:
     const CommonDevice& device;
     const ModelSpec& model;
     const int numMembers, realSize;
+    /** Of the networks' input in local memory: row tiles x chunks of columns x bytes of a number, 2 KB each; 16, or 8 where there are only 32 KB. */
+    const int staged;
     /** What aevForward.cc leaves for aevBackward.cc, with the rows' capacity: see there. */
     OpenMM::ComputeArray records, cutoffs, neighbors;
     CommonNeighborList list;

@@ -20,7 +20,8 @@ void CommonFlags::enqueueRead() {
         known = cc.createEvent();
     }
     known->enqueue();
-    cc.flushQueue(); // what another queue waits for has to be on its way
+    if (flushes)
+        cc.flushQueue();
 }
 
 void CommonFlags::wait() {

@@ -17,7 +17,8 @@ namespace OpenMMFlash {
  */
 class CommonFlags {
 public:
-    explicit CommonFlags(OpenMM::ComputeContext& cc) : cc(cc) {}
+    /** @param flushes  whether a queue has to be told to begin before another can wait for it, as in OpenCL */
+    explicit CommonFlags(OpenMM::ComputeContext& cc, bool flushes = false) : cc(cc), flushes(flushes) {}
     virtual ~CommonFlags() = default;
     /** A new flag, which is 0. All are made before allocate(). @return its index in the device's array */
     int add();
@@ -38,6 +39,7 @@ protected:
     std::vector<int> values;
 
 private:
+    const bool flushes;
     OpenMM::ComputeQueue queue; ///< of its own, so that reading waits for what was enqueued before enqueueRead() alone
     OpenMM::ComputeEvent known;
 };

@@ -6,6 +6,7 @@
 #include "CommonSchNet.h"
 #include "openmm/OpenMMException.h"
 #include <algorithm>
+#include <climits>
 
 using namespace OpenMM;
 
@@ -14,7 +15,7 @@ namespace OpenMMFlash {
 namespace {
 
 constexpr int Threads = 128; // of a work-group, as in the texts
-/** Local memory that a work-group may have on any GPU. */
+/** Local memory that a work-group may have on most GPUs: more for one would leave fewer of them on a multiprocessor. */
 constexpr int LocalBytes = 48 * 1024;
 /** Of both kernels: what changes from one evaluation to the next, and the first of the filter's. */
 constexpr int CapacityArgument = 1, FilterArgument = 7;
@@ -61,11 +62,12 @@ int CommonSchNet::chooseRows() const {
     int chosen = device.options.rows > 0 ? device.options.rows : 16;
     while (device.options.rows == 0 && chosen > 1 && (n + chosen - 1) / chosen < wanted)
         chosen /= 2;
-    while (chosen > 1 && getLocalBytes(chosen) > LocalBytes)
+    const int most = std::min(LocalBytes, device.options.localBytes);
+    while (chosen > 1 && getLocalBytes(chosen) > most)
         chosen /= 2;
-    if (getLocalBytes(1) > LocalBytes && !cc.getIsCPU())
+    if (getLocalBytes(1) > most && !cc.getIsCPU())
         throw OpenMMException("FlashForce: layers of up to " + cc.intToString(getTileStride()) + " channels need " + cc.intToString(getLocalBytes(1)) +
-                              " bytes of local memory, and a work-group of this device has " + cc.intToString(LocalBytes) +
+                              " bytes of local memory, and a work-group of this device has " + cc.intToString(most) +
                               "; use single or mixed precision, or the Reference or CPU platform");
     return chosen;
 }
@@ -123,6 +125,9 @@ void CommonSchNet::initializeArrays() {
     const size_t n = device.particles.getSize();
     const int realSize = cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float);
     auto initialize = [&](ComputeArray& array, size_t width, const std::string& name) {
+        if (n * std::max<size_t>(1, width) > static_cast<size_t>(INT_MAX / realSize)) // of a buffer that is cleared, OpenMM counts the bytes in an int
+            throw OpenMMException("FlashForce: " + std::to_string(n) + " particles with " + std::to_string(width) +
+                                  " channels are more than this platform can hold (2 GB in one array); use the CPU platform, or fewer replicas in a Context");
         array.initialize(cc, n * std::max<size_t>(1, width), realSize, name);
         cc.clearBuffer(array); // columns of padding are never written, and must be numbers
     };
@@ -154,17 +159,16 @@ void CommonSchNet::setParticles() {
     if (device.particles.getSize() == 0)
         return;
     list->setParticles();
-    bool renew = stages.empty();
+    // No launches are left that belong to another layout, whatever throws after this: then the next call makes them.
     for (const Shape* shape : {&filterShape, &neighborShape})
-        if (shape->lowRank)
-            renew = shape->lowRank->setParticles() || renew;
-    if (!renew)
+        if (shape->lowRank && shape->lowRank->setParticles())
+            stages.clear();
+    if (!stages.empty())
         return;
     if (!energies.isInitialized()) {
         rows = chooseRows();
         initializeArrays();
     }
-    stages.clear(); // none, rather than some, if a program cannot be made: the next call tries again
     stages = createStages();
 }
 

@@ -16,6 +16,7 @@ extern "C" OPENMM_EXPORT_FLASH void registerKernelFactories() {
     FlashKernelFactory::registerWith("OpenCL", [](const std::string& name, const OpenMM::Platform& platform, OpenMM::ContextImpl& context) {
         OpenMM::OpenCLContext& cc = *static_cast<OpenMM::OpenCLPlatform::PlatformData*>(context.getPlatformData())->contexts[0];
         CommonPlatform parts;
+        parts.makeFlags = [](OpenMM::ComputeContext& context) { return std::make_unique<CommonFlags>(context, true); };
         parts.localBytes = static_cast<int>(std::min<cl_ulong>(cc.getDevice().getInfo<CL_DEVICE_LOCAL_MEM_SIZE>(), 1 << 30));
         return new CommonCalcFlashForceKernel(name, platform, cc, parts);
     });

@@ -116,7 +116,7 @@ KERNEL void computeAev(int numParticles, GLOBAL const int* RESTRICT counts, GLOB
         } while (first < size);
         if (thread == 0)
             rowCounts[x] = make_int2(angular, size);
-        for (int column = RADIAL_LENGTH+thread; column < AEV_LENGTH; column += THREADS)
+        for (int column = RADIAL_LENGTH+thread; column < AEV_STRIDE; column += THREADS) // with zeros behind the last, as networks want
             row[column] = 0;
 
         for (int firstBlock = 0; firstBlock < NUM_BLOCKS; firstBlock += THREADS) {

@@ -21,7 +21,7 @@
 //       z, w = the same backwards.
 // Out:  energies [member][x]; gradients [chunk][x][AEV_STRIDE].
 // Bytes a task and member: its weights twice (fp32, C of ANI-2x: 1.4 MB), atoms * (aev + gradient + about 4 scratch widths).
-// Local memory: 16 ROW_TILES (128 STAGE_CHUNKS + 8) reals: 33 to 35 KB, which CommonAni sees to. A work-group has THREADS, 128 or 256.
+// Local memory: 16 ROW_TILES (128 STAGE_CHUNKS + 8) reals: 33 to 35 KB, or half of it, which CommonAni sees to. A work-group has THREADS, 128 or 256.
 
 #define WARPS (THREADS/32)
 #define ROWS (16*ROW_TILES)

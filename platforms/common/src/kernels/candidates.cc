@@ -124,7 +124,7 @@ KERNEL void findCandidates(int numParticles, int numBuckets, GLOBAL const int2* 
             bucket = findBucket(cell, group, numBuckets);
         }
         int sum = 0, entry = 0, total = 0;
-        // Both times by the same instructions, so that the same pairs are found.
+        // Both times by the same expressions, which a compiler must round in one way: the same pairs have to be found.
 #pragma unroll 1
         for (int pass = 0; pass < 2; pass++) {
             if (active)

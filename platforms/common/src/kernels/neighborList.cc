@@ -128,7 +128,7 @@ KERNEL void findPairs(int numParticles, GLOBAL const real4* RESTRICT posq, GLOBA
             begin = first + min(rank * share, numCandidates);
             end = first + min((rank + 1) * share, numCandidates);
         }
-        // Both times by the same instructions, so that the same pairs are found.
+        // Both times by the same expressions, which a compiler must round in one way: the same pairs have to be found.
 #pragma unroll 1
         for (int pass = 0; pass < 2; pass++) {
             int entry = -1;
