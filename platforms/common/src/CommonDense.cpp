@@ -4,6 +4,7 @@
 #include "openmm/OpenMMException.h"
 #include <climits>
 #include <cmath>
+#include <sstream>
 
 using namespace OpenMM;
 
@@ -65,9 +66,12 @@ void CommonDense::addTile(const std::vector<double>& columns, int steps) {
         return;
     }
     for (const double weight : columns)
-        if (std::abs(weight) > 65504)
-            throw OpenMMException("FlashForce: a layer's weight is " + cc.doubleToString(weight) +
-                                  ", and tensor cores take weights up to 65504; use double precision, or the CPU or Reference platform");
+        if (std::abs(weight) > 65504) {
+            std::ostringstream message;
+            message << "FlashForce: a layer's weight is " << weight
+                    << ", and tensor cores take weights up to 65504; use double precision, or the CPU or Reference platform";
+            throw OpenMMException(message.str());
+        }
     for (int plane = 0; plane < (layout == Layout::SplitTensor ? 2 : 1); plane++)
         for (int step = 0; step < steps; step++)
             for (int lane = 0; lane < 32; lane++)
