@@ -18,7 +18,7 @@ from .cli import _folder
 from .cli._exchange import Exchange
 from .cli._minimize import relax
 from .cli._platforms import choosePlatform
-from .cli._run import blankTopology, createContext, temperatures
+from .cli._run import blankTopology, createContext, drawVelocities, temperatures
 from .cli._simulation import EQUILIBRATE, PRODUCE, Interrupts, Measurement, Simulation, nextMultiple
 from .ensemble import CHECKPOINT, LOG, MAX_SEED, START, SYSTEM, Ensemble, waitFor
 from .flash import FlashForce
@@ -124,10 +124,7 @@ def _restore(ensemble, run, index, settings, platform, threads):
 def _start(context, settings, exchange):
     if settings["minimize"]:
         relax(context, replicas=settings["replicas"])
-    if exchange is None:
-        context.setVelocitiesToTemperature(settings["temperature_K"], settings["seed"])
-    else:
-        exchange.setVelocities(settings["seed"])
+    drawVelocities(context, settings, exchange)
 
 
 def _integrate(context, folder, settings, phase, step, exchange):

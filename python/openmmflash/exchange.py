@@ -24,6 +24,10 @@ from .replicas import (
 FORMAT = 1
 
 
+class NotFiniteError(ValueError):
+    """Energies that are infinite or not numbers."""
+
+
 def geometricLadder(lowest, highest, number):
     """[number] temperatures (K) of equal ratios, the usual choice where the heat capacity changes little with the temperature."""
     lowest, highest = asTemperatures([lowest, highest])
@@ -98,11 +102,13 @@ class TemperatureLadder:
         Raises
         ------
         ValueError
-            Energies that are not finite, or not one for each replica.
+            Energies that are not finite (NotFiniteError), or not one for each replica.
         """
         energies = np.asarray(energies, dtype=np.float64)
-        if energies.shape != self.rungs.shape or not np.isfinite(energies).all():
-            raise ValueError(f"energies are {energies.tolist()}; {len(self.rungs)} finite ones are needed, one for each replica.")
+        finite = np.isfinite(energies).all()
+        if energies.shape != self.rungs.shape or not finite:
+            text = f"energies are {energies.tolist()}; {len(self.rungs)} finite ones are needed, one for each replica."
+            raise ValueError(text) if finite else NotFiniteError(text)
         before = self.replicaTemperatures
         size = len(self.temperatures)
         beta = 1 / (GAS_CONSTANT * self.temperatures)

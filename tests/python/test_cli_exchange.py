@@ -104,9 +104,58 @@ def test_without_exchange(run, tmp_path):
     assert not (tmp_path / "out" / "exchanges.csv").exists()
 
 
+@pytest.mark.parametrize("exchange", [0, 1])
+def test_unstable_run_says_so(run, tmp_path, exchange):
+    """Whoever sees the explosion first, the integrator or an exchange, the message is the same."""
+    options = ("--temperatures", "300,330", "--timestep", 300, "--steps", 400, "--no-minimize", "--equilibrate", 0, "--exchange", exchange)
+    output = run("chain", "-m", "beads", *options, "--interval", 100, "--seed", 1, "-o", tmp_path / "out", code=2)
+    assert "The simulation is unstable" in output and "shorter --timestep" in output
+    assert "unstable" in json.loads((tmp_path / "out" / "run.json").read_text())["sessions"][0]["ended"]
+
+
+@pytest.mark.parametrize("see", [lambda m: m.look("at step 5"), lambda m: m.row(5, 0.1, 1.0, False)], ids=["look", "row"])
+@pytest.mark.parametrize("exploded", [False, True])
+def test_what_is_unstable(tmp_path, exploded, see):
+    """One replica far too hot among many, and coordinates that FlashForce refuses."""
+    import openmm
+
+    import openmmflash
+    from openmmflash.cli._simulation import Measurement, Unstable
+    from openmmflash.replicas import scaleVelocities
+
+    small_models.writeBeads(tmp_path / "beads.safetensors")
+    structure, model = small_models.beadChain(), openmmflash.FlashModel(str(tmp_path / "beads.safetensors"))
+    system = openmmflash.createSystem(structure, model, replicas=64)
+    context = openmm.Context(system, openmm.LangevinMiddleIntegrator(300, 1, 0.004), openmm.Platform.getPlatform("CPU"))
+    positions = openmmflash.tilePositions(structure.positions, 64)
+    context.setPositions(positions)
+    context.setVelocitiesToTemperature(300, 1)
+    measurement = Measurement(context, 64, 1, 300.0)
+    see(measurement)
+    if exploded:
+        positions[20, 0] = np.nan
+        context.setPositions(positions)
+    else:
+        scaleVelocities(context, np.where(np.arange(64) == 5, np.sqrt(1e5 / 300), 1))
+    with pytest.raises(Unstable, match="NaN" if exploded else "the temperature of replica 5 is"):
+        see(measurement)
+
+
+def test_energies_that_are_not_finite(tmp_path):
+    """A platform may give NaN where others refuse the coordinates: an exchange must not pass it off as a mistake in the program."""
+    from openmmflash.cli._simulation import Unstable, unstable
+    from openmmflash.exchange import TemperatureLadder
+
+    with pytest.raises(Unstable, match="at step 5: energies are"), unstable("at step 5"):
+        TemperatureLadder([300, 400], 2, 1).exchange([1.0, float("nan")])
+    with pytest.raises(ValueError, match="one for each replica"), unstable("at step 5"):
+        TemperatureLadder([300, 400], 2, 1).exchange([1.0])
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (("--temperatures", "300:300.001:8"), "lie too close together"),
         (("--temperatures", "300"), "two or more temperatures"),
         (("--temperatures", "300,300"), "each higher than the one before"),
         (("--temperatures", "450:300:8"), "the first the lowest"),

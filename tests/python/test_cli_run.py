@@ -309,9 +309,11 @@ def test_pressure(run, tmp_path):
 
 def test_overwrite_leaves_foreign_files_alone(run, tmp_path):
     run("chain.npz", "--model", "beads.safetensors", "--steps", 40, "-o", "out", *BASE)
-    (tmp_path / "out" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "checkpoint.npz.12.tmp", "exchange.json.12.0123abcd.tmp"):  # a killed run left the last one
+        (tmp_path / "out" / name).write_text("mine")
     assert "--overwrite" in run("chain.npz", "--model", "beads.safetensors", "--steps", 20, "-o", "out", *BASE, code=2).output
     run("chain.npz", "--model", "beads.safetensors", "--steps", 20, "-o", "out", "--overwrite", *BASE)
+    assert set(os.listdir(tmp_path / "out")) == FILES | {"notes.txt", "checkpoint.npz.12.tmp"}
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
     assert len(readLog(tmp_path / "out" / "log.csv")["step"]) == 1
 
@@ -357,6 +359,51 @@ def test_unstable_run_says_so(run, tmp_path):
     assert "unstable" in result.output and "shorter --timestep" in result.output and "--minimize" in result.output
     assert np.isfinite(readDcd(tmp_path / "out" / "trajectory.dcd")).all()
     assert "unstable" in json.loads((tmp_path / "out" / "run.json").read_text())["sessions"][0]["ended"]
+
+
+@pytest.mark.parametrize("missing", [("final_state.xml", "energy_temperature.png"), ("energy_temperature.png",)])
+def test_killed_before_its_results(run, tmp_path, monkeypatch, missing):
+    """All steps done and saved, but not the final state or the plot: --resume makes them, and the run is complete as any other."""
+    from openmmflash.cli import _run
+
+    options = ("chain.npz", "--model", "beads.safetensors", "--steps", 40, *BASE)
+    run(*options, "-o", "whole")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_run, "finish", killed)
+        run(*options, "-o", "out", code=130)
+    out = tmp_path / "out"
+    if len(missing) == 1:
+        (out / "final_state.xml").write_bytes((tmp_path / "whole" / "final_state.xml").read_bytes())
+    assert set(os.listdir(out)) == FILES - set(missing)
+    output = run("--resume", "-o", "out").output
+    assert "Done: 40 steps" in output and "ns/day" not in output and set(os.listdir(out)) == FILES
+    sameRun(tmp_path / "whole", out)
+    assert "is complete" in run("--resume", "-o", "out", code=2).output
+
+
+def test_velocities_and_noise_are_independent():
+    """On the Reference platform velocities and LangevinMiddleIntegrator's noise of one seed would begin with the same random numbers."""
+    import openmm
+
+    from openmmflash.cli._run import createContext, drawVelocities
+
+    system = openmm.System()
+    for _ in range(1000):
+        system.addParticle(20.0)
+    settings = {"temperature_K": 300.0, "temperatures_K": None, "friction_1/ps": 1.0, "timestep_fs": 4.0, "seed": 12345}
+    context = createContext(system, settings, openmm.Platform.getPlatform("Reference"), {})
+    context.setPositions(np.zeros((1000, 3)))
+    drawVelocities(context, settings, None)
+    velocities = []
+    for _ in range(2):
+        velocities.append(np.array(context.getState(velocities=True).getVelocities(asNumpy=True)._value).ravel())
+        context.getIntegrator().step(1)
+    noise = velocities[1] - np.exp(-0.004) * velocities[0]
+    assert abs(np.corrcoef(velocities[0], noise)[0, 1]) < 5 / np.sqrt(3000)
 
 
 def start(inputs, folder, *arguments):

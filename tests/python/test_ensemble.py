@@ -19,7 +19,7 @@ from test_cli_run import readDcd
 
 import openmmflash
 from openmmflash import _chunks
-from openmmflash.cli._run import blankTopology
+from openmmflash.cli._run import blankTopology, drawVelocities
 from openmmflash.ensemble import Ensemble, EnsembleLock, createEnsemble, lengthenEnsemble, runEnsemble
 
 distributed = pytest.importorskip("distributed", reason="ensembles need dask and distributed")
@@ -127,7 +127,7 @@ def testChunksMakeOneTrajectory(beads, tmp_path):
     system = openmmflash.createSystem(beads[1], beads[0], replicas=2)
     context = openmm.Context(system, openmm.LangevinMiddleIntegrator(300, 0, 0.004), openmm.Platform.getPlatform("CPU"), {"Threads": "1"})
     context.setPositions(openmmflash.tilePositions(beads[1].positions, 2))
-    context.setVelocitiesToTemperature(300, ensemble.readCheckpoint(0, 0)[0]["seed"])
+    drawVelocities(context, {"temperature_K": 300, "seed": ensemble.readCheckpoint(0, 0)[0]["seed"]}, None)
     context.getIntegrator().step(150)
     expected = []
     for _ in range(20):

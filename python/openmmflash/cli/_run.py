@@ -130,7 +130,9 @@ def resumeRun(structurePath, modelName, output, showProgress, options, given):
                 raise UserError(f"--resume: the run has {settings['steps']} steps; it can be lengthened, not cut to {steps}.")
             settings["steps"], settings["time_ps"] = steps, steps * settings["timestep_fs"] / 1000
         meta, data = _folder.readCheckpoint(folder)
-        if meta["phase"] == PRODUCE and meta["step"] >= settings["steps"]:
+        # A run that was killed after its last step still lacks its results.
+        finished = all(os.path.exists(folder[name]) for name in (_folder.STATE, _folder.PLOT))
+        if finished and meta["phase"] == PRODUCE and meta["step"] >= settings["steps"]:
             raise UserError(
                 f"The run in {folder.path} is complete: {meta['step']} steps, {meta['step'] * settings['timestep_fs'] / 1000:g} ps. "
                 "A longer --time (or --steps) continues it."
@@ -306,6 +308,16 @@ def createContext(system, settings, platform, properties):
     return openmm.Context(system, integrator, platform, properties)
 
 
+def drawVelocities(context, settings, exchange):
+    """Draw velocities of the thermostats' temperatures; `exchange` where each replica has its own."""
+    # Some platforms' thermostats would begin with the same random numbers if they had the same seed.
+    seed = int(np.random.SeedSequence([settings["seed"], 1]).generate_state(1)[0]) % (2**31 - 1) + 1
+    if exchange is None:
+        context.setVelocitiesToTemperature(settings["temperature_K"], seed)
+    else:
+        exchange.setVelocities(seed)
+
+
 def addBarostat(system, structure, settings):
     import openmm
     from openmm import unit
@@ -323,8 +335,6 @@ def addBarostat(system, structure, settings):
 
 def carryOut(run, folder, context, model, topology, meta, showProgress):
     """Go through the phases that are left, from the checkpoint's `meta` or from the start; leave results and words."""
-    from openmm import unit
-
     settings = run["settings"]
     timestep = settings["timestep_fs"] / 1000
     session = {"started": now(), "from": [meta["phase"], meta["step"]] if meta else None, "ended": "killed"}
@@ -352,10 +362,7 @@ def carryOut(run, folder, context, model, topology, meta, showProgress):
                     if interrupts.received:
                         simulation.checkpoint(MINIMIZE, 0)
                         raise Interrupted
-                if exchange is None:
-                    context.setVelocitiesToTemperature(settings["temperature_K"] * unit.kelvin, settings["seed"])
-                else:
-                    exchange.setVelocities(settings["seed"])
+                drawVelocities(context, settings, exchange)
                 simulation.checkpoint(EQUILIBRATE, 0)
                 phase, step = EQUILIBRATE, 0
             if phase == EQUILIBRATE:
@@ -423,9 +430,12 @@ def finish(run, folder, context, steps, wall):
     log = plots.readLog(folder[_folder.LOG])
     title = f"{os.path.basename(run['structure']['path'])}, {run['model']['name']}"
     plotted = plots.plotLog(folder[_folder.LOG], folder[_folder.PLOT], title, settings["temperature_K"])
-    speed = steps * settings["timestep_fs"] / 1000 / wall * 86.4 if wall > 0 else math.nan
+    done = f"Done: {settings['steps']} steps, {settings['time_ps']:g} ps"
+    if steps:  # none where a run only lacked its results
+        speed = steps * settings["timestep_fs"] / 1000 / wall * 86.4 if wall > 0 else math.nan
+        done += f"; {speed:.4g} ns/day" + replicaSpeed(settings["replicas"], speed)
     rows = len(log["step"])
-    say(f"Done: {settings['steps']} steps, {settings['time_ps']:g} ps; {speed:.4g} ns/day" + replicaSpeed(settings["replicas"], speed))
+    say(done)
     if rows and not settings["temperatures_K"]:
         half = log["temperature_K"][rows // 2 :]
         say(f"Temperature: {np.mean(half):.1f} K (mean of the second half of {rows} rows)")

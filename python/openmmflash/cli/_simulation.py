@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 """Integrate a Context in small pieces: rows, frames and checkpoints at their steps, an answer to Ctrl-C within a second."""
 
+import contextlib
 import math
 import signal
 import time
 
 import numpy as np
 
+from ..exchange import NotFiniteError
 from ..replicas import ReplicaEnergies
 from . import _folder
 from ._app import UserError
@@ -23,6 +25,20 @@ class Interrupted(Exception):
 
 class Unstable(UserError):
     """The simulation produced something that is not a number."""
+
+
+@contextlib.contextmanager
+def unstable(where):
+    """Raise as Unstable what is said of coordinates, forces or energies that are not finite, whoever sees them first."""
+    from openmm import OpenMMException
+
+    try:
+        yield
+    except (OpenMMException, NotFiniteError) as error:
+        words = ("nan", "not finite", "infinite")
+        if isinstance(error, NotFiniteError) or any(word in str(error).lower() for word in words):
+            raise Unstable(f"{where}: {error}") from error
+        raise
 
 
 class Interrupts:
@@ -92,36 +108,44 @@ class Measurement:
 
     def row(self, step, timePs, speed, volume):
         """(values of a log row, positions [n, 3] nm, box [3, 3] nm)."""
+        with unstable(f"at step {step} of {PRODUCE}"):
+            return self._row(step, timePs, speed, volume)
+
+    def _row(self, step, timePs, speed, volume):
         state = self.context.getState(energy=True, positions=True, velocities=True)
-        positions = state.getPositions(asNumpy=True)._value
+        positions, velocities = state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value
         box = np.array([list(v) for v in state.getPeriodicBoxVectors()._value])
         potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
         temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
         values = [step, timePs, potential, kinetic, potential + kinetic, temperature, speed]
-        self.refuseUnstable(potential, kinetic, positions, f"at step {step} of {PRODUCE}")
+        self.refuseUnstable(potential, kinetic, positions, velocities, f"at step {step} of {PRODUCE}")
         if volume:
             values.append(abs(np.linalg.det(box)))
         if self.deviations and self.replicas == 1:
             members = sum(np.array(force.getMemberEnergies(self.context)) for force in self.forces)
             values.append(float(np.std(members, ddof=1)))
         if self.replicas > 1:
-            values += self._replicaValues(positions, state.getVelocities(asNumpy=True)._value)
+            values += self._replicaValues(positions, velocities)
         return values, positions, box
 
     def look(self, where):
         """Raise Unstable if the Context's state is not worth keeping."""
+        with unstable(where):
+            self._look(where)
+
+    def _look(self, where):
         state = self.context.getState(positions=True, velocities=True, energy=self.replicaEnergies is None)
-        positions = state.getPositions(asNumpy=True)._value
+        positions, velocities = state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value
         if self.replicaEnergies is None:
             potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
         else:
             # Some platforms draw random numbers where a CustomIntegrator's kinetic energy is asked for, so that a run with one more
             # checkpoint would be another run.
             potential = float(self.replicaEnergies.getPotentialEnergies(positions).sum())
-            kinetic = float(self.replicaEnergies.getKineticEnergies(state.getVelocities(asNumpy=True)._value).sum())
-        self.refuseUnstable(potential, kinetic, positions, where)
+            kinetic = float(self.replicaEnergies.getKineticEnergies(velocities).sum())
+        self.refuseUnstable(potential, kinetic, positions, velocities, where)
 
-    def refuseUnstable(self, potential, kinetic, positions, where):
+    def refuseUnstable(self, potential, kinetic, positions, velocities, where):
         """Raise Unstable for what is not finite, or so hot that only an explosion can have made it."""
         if not math.isfinite(potential) or not math.isfinite(kinetic):
             raise Unstable(f"the energy is {potential} kJ/mol (potential), {kinetic} kJ/mol (kinetic) {where}")
@@ -130,6 +154,10 @@ class Measurement:
         temperature = 2 * kinetic / (self.degreesOfFreedom * GAS_CONSTANT)
         if temperature > self.hottest:
             raise Unstable(f"the temperature is {temperature:.3g} K {where}")
+        if self.replicaEnergies is not None:  # among many, one that is far too hot does not show in the mean
+            each = self.replicaEnergies.getTemperatures(velocities)
+            if each.max() > self.hottest:
+                raise Unstable(f"the temperature of replica {each.argmax()} is {each.max():.3g} K {where}")
 
     def _replicaValues(self, positions, velocities):
         columns = [self.replicaEnergies.getPotentialEnergies(positions), self.replicaEnergies.getTemperatures(velocities)]
@@ -186,7 +214,8 @@ class Simulation:
                     stops += self.exchange.stops(step)
                 count = min(min(stops) - step, self.piece)
                 start = time.perf_counter()
-                self._step(count, phase, step)
+                with unstable(f"after step {step} of {phase}"):
+                    self.context.getIntegrator().step(count)
                 elapsed = max(time.perf_counter() - start, 1e-9)
                 self.piece = max(1, min(int(count * PIECE / elapsed), 2 * count + 1, 100000))
                 step += count
@@ -195,21 +224,12 @@ class Simulation:
                     self._report(step, since * self.timestep / (time.perf_counter() - clock) * 86.4)
                     clock, since = time.perf_counter(), 0
                 if produce and self.exchange is not None:
-                    self.exchange.attemptAt(step)  # after the report: a structure belongs to the temperature under which it was made
+                    with unstable(f"at step {step} of {phase}"):
+                        self.exchange.attemptAt(step)  # after the report: a structure belongs to the temperature under which it was made
                 if step % self.checkpointInterval == 0 or step == total:
                     self.checkpoint(phase, step)
                 advance(step, count * self.timestep / elapsed * 86.4)
         return step
-
-    def _step(self, count, phase, step):
-        from openmm import OpenMMException
-
-        try:
-            self.context.getIntegrator().step(count)
-        except OpenMMException as error:
-            if any(word in str(error).lower() for word in ("nan", "not finite", "infinite")):
-                raise Unstable(f"after step {step} of {phase}: {error}") from error
-            raise
 
     def _report(self, step, speed):
         values, positions, box = self.measurement.row(step, step * self.timestep, speed, self.volume)

@@ -69,7 +69,10 @@ class Ladder(click.ParamType):
             number = int(parts[2])
             if number < 2 or not low < high:
                 self.fail(f"{value!r}: LOWEST:HIGHEST:NUMBER has two or more temperatures, the first the lowest.", param, context)
-            return [round(low * (high / low) ** (i / (number - 1)), 3) for i in range(number)]
+            values = [round(low * (high / low) ** (i / (number - 1)), 3) for i in range(number)]
+            if any(a >= b for a, b in zip(values, values[1:])):
+                self.fail(f"{value!r}: {number} temperatures lie too close together; they are rounded to 0.001 K.", param, context)
+            return values
         values = [temperature.convert(part, param, context) for part in value.split(",")]
         if len(values) < 2 or any(a >= b for a, b in zip(values, values[1:])):
             self.fail(f"{value!r} must be two or more temperatures, each higher than the one before.", param, context)
