@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Benchmarks on a machine with a GPU and no network: benchmarks/gpu.sh CARRIED OUTPUT [OPTIONS OF benchmarks/gpu.py]
 #   CARRIED  the folder that tests/gpu_prepare.sh made elsewhere
-#   OUTPUT   for gpu.json, results.json and logs
+#   OUTPUT   a new folder, for gpu.json, results.json and logs
 # Environment: PYTHON (default python3); GPU_SECONDS (default 540) for everything; GPU_PLATFORM=OpenCL to try the script without a GPU.
 # Peers: TorchANI where PYTHON or CARRIED has it; mlcg and FlashMD, which no package index has, from their source trees (--mlcg PATH,
 # --flashmd PATH; docs/benchmarks.md). The trained chignolin is measured where it was carried. What fails, fails the script.
@@ -9,17 +9,15 @@ set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 carried=$(cd "$1" && pwd -P) || exit 2
-mkdir -p "$2"
-OUTPUT=$(cd "$2" && pwd -P)
+. "$root/tests/gpu_environment.sh"
+setOutput "$2"
 shift 2
 options=()
 for option in "$@"; do # paths are told from where the script was called
     [ ! -e "$option" ] || option=$(realpath "$option")
     options+=("$option")
 done
-rm -f "$OUTPUT"/*.json* "$OUTPUT"/*.log
 DEADLINE=$((SECONDS + ${GPU_SECONDS:-540}))
-. "$root/tests/gpu_environment.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$root"

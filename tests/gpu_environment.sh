@@ -1,18 +1,28 @@
-# Shared by tests/gpu.sh and benchmarks/gpu.sh; sourced, not run. Whoever sources it has set OUTPUT, and DEADLINE in seconds of the shell's life.
-#
+# Shared by tests/gpu.sh and benchmarks/gpu.sh; sourced, not run. Whoever sources it sets OUTPUT, and DEADLINE in seconds of the shell's life.
+
+# Make a folder for the results of one run: setOutput FOLDER. One that has those of another is left as it is.
+setOutput() {
+    mkdir -p "$1"
+    OUTPUT=$(cd "$1" && pwd -P)
+    if [ -e "$OUTPUT/steps.jsonl" ]; then
+        echo "error: $OUTPUT has the results of another run (steps.jsonl): name another folder, or remove that one" >&2
+        exit 2
+    fi
+}
+
 # An environment for the carried wheels: makeGpuEnvironment CARRIED ENVIRONMENT. Uses PYTHON (default python3), whose own packages can be seen,
 # and sets GPU_PYTHON and GPU_LIBRARIES, OpenMM's folder. NVIDIA's libraries are the carried ones, else those of PYTHON, else a toolkit's.
 makeGpuEnvironment() {
     local carried=$1 environment=$2 python=${PYTHON:-python3} site libraries
     [ -f "$carried/carried.txt" ] || { echo "error: $carried has no carried.txt: make it with tests/gpu_prepare.sh" >&2; return 1; }
-    cat "$carried/carried.txt"
+    tee "$OUTPUT/carried.txt" < "$carried/carried.txt" # results.json tells by it which commit ran
     # Without pip: PYTHON's is taken, which need not be able to install another.
     "$python" -m venv --system-site-packages --without-pip "$environment" || return 1
     GPU_PYTHON=$environment/bin/python
     # If PYTHON is itself a virtual environment, "system" leaves its packages out: name them.
     site=$("$GPU_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return 1
     "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$site/zz-machine.pth" || return 1
-    "$GPU_PYTHON" -m pip install -q --disable-pip-version-check --no-index --no-deps --ignore-installed "$carried"/*.whl || return 1
+    bounded 300 "$GPU_PYTHON" -m pip install -q --disable-pip-version-check --no-index --no-deps --ignore-installed "$carried"/*.whl || return 1
     GPU_LIBRARIES=$site/OpenMM.libs/lib
     [ -d "$GPU_LIBRARIES" ] || { echo "error: the wheels in $carried brought no OpenMM" >&2; return 1; }
     # OpenMM looks for them beside itself: where they are elsewhere, the loader has to be told.

@@ -17,8 +17,10 @@ case ${2:-} in
     *) echo "error: '$2' is not known; there is --without-nvidia" >&2; exit 2 ;;
 esac
 [ -z "${HAVE:-}" ] || [ -f "$HAVE" ] || { echo "error: HAVE names $HAVE, which is no file" >&2; exit 2; }
+# A version that pyenv has, but not for this folder, is a command that says so and fails.
+"$python" -c "" 2> /dev/null || { echo "error: PYTHON is $python, which cannot be run: give PYTHON=/path/to/python3.12, of the other machine's version" >&2; exit 2; }
 mkdir -p "$folder"
-rm -f "$folder"/*.whl "$folder"/carried.txt "$folder"/TestCudaFlashForce "$folder"/chignolin* # one version of each
+rm -f "$folder"/*.whl "$folder"/carried.txt "$folder"/TestCudaFlashForce "$folder"/TestCommonSchNet "$folder"/chignolin* # one version of each
 folder=$(cd "$folder" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -46,14 +48,15 @@ if [ -n "${HAVE:-}" ]; then
     done
 fi
 
-# The C++ tests, as one program. It needs no CUDA to be built.
-echo "==> building TestCudaFlashForce"
+# The C++ tests. They need no CUDA to be built.
+programs=(TestCudaFlashForce TestCommonSchNet)
+echo "==> building ${programs[*]}"
 "$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install -q --disable-pip-version-check "openmm>=8.6.1,<8.7" "cmake>=3.25" ninja
 PATH=$work/venv/bin:$PATH cmake -S "$root" -B "$work/build" -G Ninja -DOPENMMFLASH_BUILD_TESTS=ON -DOPENMMFLASH_WITH_OPENCL=OFF -DOPENMMFLASH_WITH_CUDA=OFF \
     -DPython_EXECUTABLE="$work/venv/bin/python" > "$work/cmake.log" 2>&1 || { cat "$work/cmake.log" >&2; exit 1; }
-PATH=$work/venv/bin:$PATH cmake --build "$work/build" --target TestCudaFlashForce > "$work/cmake.log" 2>&1 || { tail -40 "$work/cmake.log" >&2; exit 1; }
-strip -o "$folder/TestCudaFlashForce" "$work/build/tests/TestCudaFlashForce"
+PATH=$work/venv/bin:$PATH cmake --build "$work/build" --target "${programs[@]}" > "$work/cmake.log" 2>&1 || { tail -40 "$work/cmake.log" >&2; exit 1; }
+for program in "${programs[@]}"; do strip -o "$folder/$program" "$work/build/tests/$program"; done
 
 # A trained network for the benchmarks, beside random ones.
 trained=${OPENMMFLASH_SHARED:-$root/../shared}/models/mlcg/schnet_cln_ca_specialized_model_and_config.pt
@@ -64,7 +67,7 @@ else
     echo "without the trained chignolin: there is no $trained"
 fi
 cat > "$folder/carried.txt" << EOF
-openmm-flash $(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml" | head -1), commit $(git -C "$root" rev-parse HEAD 2> /dev/null || echo unknown), for $("$python" --version), NVIDIA's libraries: $nvidia
+openmm-flash $(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml" | head -1), commit $(git -C "$root" describe --always --dirty --abbrev=40 --exclude '*' 2> /dev/null || echo unknown), for $("$python" --version), NVIDIA's libraries: $nvidia
 EOF
 cat "$folder/carried.txt"
 (cd "$folder" && ls -sh -- * && du -sh . | cut -f1)

@@ -29,7 +29,8 @@ def systemInformation():
 def main(output):
     lines = (output / "steps.jsonl").read_text().splitlines() if (output / "steps.jsonl").exists() else []
     steps = [json.loads(line) for line in lines]
-    record = {"system": systemInformation(), "steps": steps}
+    carried = output / "carried.txt"  # the wheels' commit, which an installed package does not know
+    record = {"system": systemInformation(), "carried": carried.read_text().strip() if carried.exists() else None, "steps": steps}
     for path in sorted(output.glob("*.json")):
         if path.name != "results.json":
             record[path.stem] = readJson(path)
