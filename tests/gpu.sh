@@ -67,8 +67,9 @@ if [ -n "${GPU_LIBRARIES:-}" ]; then
                 step "cpp-$precision" cppTests TestCudaFlashForce $precision &
             done
         fi
-        # SchNet in all widths, and filters of low rank.
+        # Networks of all widths, and filters of low rank.
         step cpp-schnet cppTests TestCommonSchNet &
+        step cpp-ani cppTests TestCommonAni &
         files=(force_values force_openmm force_gradient force_invariance half_weights physics device_errors device_platforms)
         files=("${files[@]/#/tests/python/test_}")
         step pytest pytestOn ${PYTEST:-"${files[@]/%/.py}"} &

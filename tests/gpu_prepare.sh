@@ -20,7 +20,7 @@ esac
 # A version that pyenv has, but not for this folder, is a command that says so and fails.
 "$python" -c "" 2> /dev/null || { echo "error: PYTHON is $python, which cannot be run: give PYTHON=/path/to/python3.12, of the other machine's version" >&2; exit 2; }
 mkdir -p "$folder"
-rm -f "$folder"/*.whl "$folder"/carried.txt "$folder"/TestCudaFlashForce "$folder"/TestCommonSchNet "$folder"/chignolin* # one version of each
+rm -f "$folder"/*.whl "$folder"/carried.txt "$folder"/TestCudaFlashForce "$folder"/TestCommon{SchNet,Ani} "$folder"/chignolin* # one version of each
 folder=$(cd "$folder" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -49,7 +49,7 @@ if [ -n "${HAVE:-}" ]; then
 fi
 
 # The C++ tests. They need no CUDA to be built.
-programs=(TestCudaFlashForce TestCommonSchNet)
+programs=(TestCudaFlashForce TestCommonSchNet TestCommonAni)
 echo "==> building ${programs[*]}"
 "$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install -q --disable-pip-version-check "openmm>=8.6.1,<8.7" "cmake>=3.25" ninja

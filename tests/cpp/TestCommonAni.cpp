@@ -243,6 +243,10 @@ void testManyAtoms() {
 
 /** Where there is no memory for longer rows, the evaluation fails, and no other one. */
 void testMemoryRunsOut() {
+    if (getPlatformName() != "OpenCL") {
+        std::cout << "SKIP MemoryRunsOut: libGuardedBuffers.so is between the program and OpenCL only" << std::endl;
+        return;
+    }
     const char* preloaded = std::getenv("LD_PRELOAD");
     if (preloaded == nullptr || std::string(preloaded).find("GuardedBuffers") == std::string::npos)
         throw std::runtime_error("this test needs libGuardedBuffers.so in LD_PRELOAD");
