@@ -9,20 +9,22 @@ import tempfile
 CATEGORIES = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
-def profile(torch, run, steps):
-    """Launches and time of each kernel in a run().
+def profile(torch, run, steps, runs=1):
+    """Launches and time of each kernel in a step.
 
     Parameters
     ----------
     torch : module
     run : function
-        One step, ending with a synchronization.
-    steps : int
+        Some steps, ending with a synchronization.
+    steps, runs : int
+        Steps of a run(), and how often it is called.
 
     Returns
     -------
     dict
-        {name: [launches, microseconds]} of one step, copies and fills among them; None where torch sees no GPU.
+        {name: [launches, microseconds]} of one step, copies and fills among them; None where torch sees no GPU. What a run() does once,
+        such as the copy that it ends with, is divided by its steps.
     """
     if not torch.cuda.is_available():
         return None
@@ -31,14 +33,14 @@ def profile(torch, run, steps):
 
     run()
     with record(activities=[ProfilerActivity.CUDA]) as found:
-        for _ in range(steps):
+        for _ in range(runs):
             run()
     handle, path = tempfile.mkstemp(suffix=".json")
     os.close(handle)
     try:
         found.export_chrome_trace(path)
         with open(path, encoding="utf-8") as file:
-            return summarize(json.load(file), steps)
+            return summarize(json.load(file), steps * runs)
     finally:
         os.unlink(path)
 

@@ -14,6 +14,7 @@ SWITCHES = ("TRITON_MESSAGE_PASSING", "FUSED_RBF", "FUSED_TANH_LINEAR", "CSR", "
 
 class Adapter(mlcgsimulation.Adapter):
     package, networks = "flashmd", "models"
+    decoration = ("nvtx", "loguru")  # ranges for NVIDIA's profiler, messages
 
     def load(self):
         self.optimized = self.job.options.get("optimized", True) and self.device != "cpu"

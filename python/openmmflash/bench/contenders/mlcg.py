@@ -4,18 +4,16 @@
 
 Steps of its simulations, on a GPU: mlcgsimulation.py.
 
-mlcg's modules import packages of its other architectures and of its training. Where one is missing, an empty stand-in lets the import pass;
-nothing of it is used here.
+mlcg's modules import packages of its other architectures and of its training. Where one is missing, a stand-in lets the import pass
+(standins.py).
 """
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
+import importlib
 import sys
-import types
 
 import numpy as np
 
+from . import standins
 from .job import Job, importTorch
 
 ARCHITECTURES = ("mace", "nequip", "allegro", "e3nn", "nvalchemiops")
@@ -27,6 +25,7 @@ WANTED = {"activation": "tanh", "readout_activation": "tanh", "basis_envelope": 
 class Adapter:
     axes = ("total", "energy")
     package, networks = "mlcg", "nn"  # FlashMD, which was made from it, has the same classes
+    notes, decoration = (), ()
 
     def __init__(self, options):
         self.job = Job(options)
@@ -35,7 +34,8 @@ class Adapter:
         self.torch = importTorch(self.job.threads)
         for path in reversed(self.job.options.get("path", [])):
             sys.path.insert(0, path)
-        sys.meta_path.append(_Stand([name for name in ARCHITECTURES + TRAINING if importlib.util.find_spec(name) is None]))
+        absent = standins.standIn(ARCHITECTURES + TRAINING + self.decoration)
+        self.notes += tuple(f"a stand-in for {name}, which does nothing in a step" for name in self.decoration if name in absent)
         import torch_geometric
 
         package = importlib.import_module(self.package)
@@ -125,30 +125,3 @@ class Adapter:
             return self._evaluate(k)
         with self.torch.no_grad():
             return self.network.model(self._data(k)).out["SchNet"]["energy"].numpy()
-
-
-class _Stand(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Modules of these packages whose every attribute is an empty class."""
-
-    def __init__(self, packages):
-        self.packages = packages
-
-    def find_spec(self, name, path=None, target=None):
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] in self.packages else None
-
-    def create_module(self, spec):
-        return _StandModule(spec.name)
-
-    def exec_module(self, module):
-        pass
-
-
-class _StandModule(types.ModuleType):
-    __path__ = []
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name in ("compile_mode",):  # a decorator with an argument
-            return lambda *arguments: lambda made: made
-        return type(name, (), {"__init__": lambda self, *arguments, **keywords: None})

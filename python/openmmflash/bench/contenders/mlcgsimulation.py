@@ -90,4 +90,4 @@ class Adapter(mlcg.Adapter):
 
     def profile(self):
         """{kernel: [launches, microseconds] of a step}, or None where there is no GPU."""
-        return devicetrace.profile(self.torch, lambda: self._steps(1), 10) if self.device != "cpu" else None
+        return devicetrace.profile(self.torch, lambda: self._steps(10), 10) if self.device != "cpu" else None

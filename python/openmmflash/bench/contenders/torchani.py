@@ -179,4 +179,4 @@ class Adapter:
 
     def profile(self):
         """{kernel: [launches, microseconds] of an evaluation}, or None where there is no GPU."""
-        return devicetrace.profile(self.torch, lambda: self.run("total", 0), 5) if self.device != "cpu" else None
+        return devicetrace.profile(self.torch, lambda: self.run("total", 0), 1, runs=5) if self.device != "cpu" else None
