@@ -30,8 +30,9 @@ if [ -n "${GPU_LIBRARIES:-}" ]; then
     TAIL=30 step diagnose bounded 120 "$GPU_PYTHON" -m openmmflash diagnose
     platform=${GPU_PLATFORM:-CUDA}
     [ ! -f "$carried/chignolin.safetensors" ] || options+=(--chignolin "$carried/chignolin.safetensors" "$carried/chignolin_structure.npz")
-    # It ends by itself before the deadline; what is left is in gpu.json, as left out.
-    TAIL=80 step gpu bounded 3600 "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/gpu.json" --platform "$platform" --limit $((DEADLINE - SECONDS - 90)) "${options[@]}"
+    # It ends by itself, half a minute after its limit at the latest; what is left is in gpu.json, as left out. ncu has the time after that.
+    TAIL=80 step gpu bounded 3600 "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/gpu.json" --platform "$platform" --limit $((DEADLINE - SECONDS - 110)) \
+        --carried "$(head -1 "$carried/carried.txt")" "${options[@]}"
     # What a kernel is bound by, where NVIDIA's profiler can read the hardware's counters: two steps of each kernel of ours.
     if [ "$platform" != CUDA ]; then
         echo "ncu: left out on $platform"
