@@ -186,6 +186,8 @@ class Bench:
         self.document = {"system": machine.systemInformation(), "carried": arguments.carried}
         self.document |= {"gpu": query("name", "driver_version", "clocks.max.sm", "memory.total"), "platform": arguments.platform}
         self.document |= {"seconds": arguments.seconds, "empty_context_bytes": None, "benchmarks": []}
+        # Whether of peers: ours first.
+        self.passes = [peers for peers, left in ((False, arguments.no_ours), (True, arguments.no_peers)) if not left]
         self.failed = []
         self.prepared = {}  # label -> (case, {priors: energies and forces}), or why there is none
 
@@ -235,12 +237,12 @@ class Bench:
                 return
             try:
                 case = build(self.folder / label)
-                wanted = sorted({case.priors} if self.arguments.no_peers else {case.priors, "none"})
-                self.prepared[label] = case, {priors: self._truth(case, priors) for priors in wanted}
+                wanted = ({"none"} if True in self.passes else set()) | ({case.priors} if False in self.passes else set())
+                self.prepared[label] = case, {priors: self._truth(case, priors) for priors in sorted(wanted)}
             except (ProcessFailed, cases.CaseError, OSError) as error:
                 self.prepared[label] = str(error)
                 return
-            for contender in contenders(case, self.arguments, False):
+            for contender in contenders(case, self.arguments, False) if False in self.passes else ():
                 self._compile(case, contender)
 
         with ThreadPoolExecutor(max(machine.cores() // 2, 1)) as pool:
@@ -335,8 +337,8 @@ class Bench:
         """Ours, or the peers, in one case."""
         if isinstance(self.prepared[label], str):
             status = "left out" if self.over() else "failed"
-            if not peers:
-                self.keep(label, "openmm-flash", {"status": status, "reason": self.prepared[label]})
+            if peers == self.passes[0]:
+                self.keep(label, "peers" if peers else "openmm-flash", {"status": status, "reason": self.prepared[label]})
             return
         case, truth = self.prepared[label]
         for contender in contenders(case, self.arguments, peers):
@@ -350,7 +352,7 @@ class Bench:
 
     def runAll(self, chosen):
         """The most wanted first; an interrupt leaves the rest out, and says so."""
-        todo = [(label, peers) for peers in ((False,) if self.arguments.no_peers else (False, True)) for label, _ in chosen]
+        todo = [(label, peers) for peers in self.passes for label, _ in chosen]
         try:
             self.prepare(chosen)
             while todo:
@@ -393,7 +395,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=1.5, help="for each program in each case")
     parser.add_argument("--limit", type=float, default=1e9, help="seconds after which what is left is left out")
     parser.add_argument("--time-limit", type=float, default=240.0, help="seconds for one answer of a program")
-    parser.add_argument("--no-peers", action="store_true")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--no-peers", action="store_true", help="ours alone")
+    either.add_argument("--no-ours", action="store_true", help="the others alone")
     parser.add_argument("--mlcg", metavar="PATH", help="the folder that holds the package mlcg: src in its source tree")
     parser.add_argument("--flashmd", metavar="PATH", help="the same of flashmd")
     parser.add_argument("--chignolin", nargs=2, metavar=("MODEL", "STRUCTURE"), help="a converted model and its structure")

@@ -33,12 +33,12 @@ if [ -n "${GPU_LIBRARIES:-}" ]; then
     # It ends by itself, half a minute after its limit at the latest; what is left is in gpu.json, as left out. ncu has the time after that.
     TAIL=80 step gpu bounded 3600 "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/gpu.json" --platform "$platform" --limit $((DEADLINE - SECONDS - 110)) \
         --carried "$(head -1 "$carried/carried.txt")" "${options[@]}"
-    # What a kernel is bound by, where NVIDIA's profiler can read the hardware's counters: two steps of each kernel of ours.
+    # What a kernel is bound by, where NVIDIA's profiler can read the hardware's counters: two steps of each kernel of ours, with tables and low rank.
     if [ "$platform" != CUDA ]; then
         echo "ncu: left out on $platform"
     elif command -v ncu > /dev/null; then
         TAIL=10 step ncu bounded 120 ncu --clock-control none --target-processes all --kernel-name 'regex:schnet|findPairs|computeRepulsion|computeAev|addAevForces|evaluateNetworks' \
-            --launch-count 24 --set basic --csv --log-file "$OUTPUT/ncu.csv" "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/profiled.json" --only cg-269x128 --no-peers --seconds 0.1
+            --launch-count 24 --set basic --csv --log-file "$OUTPUT/ncu.csv" "$GPU_PYTHON" benchmarks/gpu.py "$OUTPUT/profiled.json" --only 269x128 --program single --no-peers --seconds 0.1
     else
         echo "ncu is not there: launches and times of kernels are PyTorch's profiler's, in gpu.json"
     fi

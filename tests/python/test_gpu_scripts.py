@@ -157,7 +157,7 @@ class TestBenchmarks:
 
         def make(answer, limit=1e9, **more):
             given = {"limit": limit, "carried": "commit x", "platform": "CPU", "seconds": 0.0, "small": True, "time_limit": 60.0}
-            given |= {"no_peers": False, "program": "", "mlcg": None, "flashmd": None, "output": tmp_path / "gpu.json"}
+            given |= {"no_ours": False, "no_peers": False, "program": "", "mlcg": None, "flashmd": None, "output": tmp_path / "gpu.json"}
             made = gpu.Bench(argparse.Namespace(**(given | more)), tmp_path)
 
             class Process:
@@ -201,6 +201,15 @@ class TestBenchmarks:
         entry = json.loads((tmp_path / "gpu.json").read_text())["benchmarks"][0]
         assert (entry["ms"], entry["total_ms"], entry["pairs"], entry["timestep_fs"]) == (1.0, 4.0, 6, 1e-3)
         assert json.loads((tmp_path / "gpu.json").read_text())["carried"] == "commit x"
+
+    def testPeersAlone(self, bench):
+        asked = []
+        made = bench(
+            lambda do, arguments: (asked.append(arguments.get("job", {}).get("priors")), self.works(do, arguments))[1], no_ours=True
+        )
+        made.runAll([("one", self.build)])
+        assert self.found(made) and not any(program == "openmm-flash" for _, program, _ in self.found(made))
+        assert asked.count("none") == 1  # what they are compared with; ours is neither compiled nor timed
 
     def testTablesBesideFiltersOfLowRank(self, bench):
         seen = []
