@@ -3,6 +3,7 @@
 """openmm-flash run --temperatures: what it writes, that a resumed run is the whole run, and what is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -204,6 +205,59 @@ def test_split(run, tmp_path, form):
     assert (topology.getNumAtoms(), topology.getNumBonds()) == (6, 5)
     assert "is not empty" in run(tmp_path / "out", command="split", code=2)
     run(tmp_path / "out", "--overwrite", command="split")
+
+
+def test_split_of_many_replicas(run, tmp_path):
+    """More replicas than files may be open at a time."""
+    resource = pytest.importorskip("resource", reason="this system has no limit of open files to set")
+    pytest.importorskip("mdtraj", reason="split needs mdtraj")
+    run("chain", "-m", "beads", "--steps", 20, "--interval", 10, "--replicas", 60, "-o", tmp_path / "out", "--no-minimize")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(tmp_path / "chain.npz") as file:
+        used = file.fileno()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 112, limits[1]))
+        assert "60 trajectories of 2 frames" in run(tmp_path / "out", command="split")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    whole = readDcd(tmp_path / "out" / "trajectory.dcd").reshape(2, 60, 6, 3)
+    for r in (0, 49, 50, 59):
+        np.testing.assert_array_equal(readDcd(tmp_path / "out" / "by_replica" / f"replica_{r:03d}.dcd"), whole[:, r])
+
+
+@pytest.mark.parametrize("form", ["dcd", "xtc"])
+def test_split_of_damaged_runs(run, tmp_path, form):
+    """A frame or a row too many is what a killed run leaves; more is told, and no file is made."""
+    pytest.importorskip("mdtraj", reason="split needs mdtraj")
+    out, options = tmp_path / "out", ("--steps", 50, "--interval", 10, "--replicas", 2, "--format", form, "--no-minimize")
+    run("chain", "-m", "beads", *options, "-o", out)
+    path, log = out / f"trajectory.{form}", (out / "log.csv").read_text()
+    whole, rows = path.read_bytes(), log.splitlines(keepends=True)
+    for data, text, frames in ((whole[:-20], log, 4), (whole, "".join(rows[:-1]), 4)):
+        path.write_bytes(data)
+        (out / "log.csv").write_text(text)
+        assert f"2 trajectories of {frames} frames" in run(out, "-o", out / f"{len(data)}", command="split")
+    for data, text, message in (
+        (whole[: len(whole) * 3 // 5], log, "frames, and .*log.csv 5 rows"),
+        (whole, "".join(rows[:-2]), "5 frames, and .*log.csv 3 rows"),
+        (whole, log[:-60], "log.csv is damaged"),
+        (whole, log[:-3], "log.csv is damaged"),
+    ):
+        path.write_bytes(data)
+        (out / "log.csv").write_text(text)
+        assert re.search(message, run(out, command="split", code=2)) and not (out / "by_replica").exists()
+
+
+def test_split_spares_the_run(run, tmp_path):
+    """The run's own topology is that of all replicas; a file for each temperature, however close they are."""
+    pytest.importorskip("mdtraj", reason="split needs mdtraj")
+    out = tmp_path / "out"
+    run("chain", "-m", "beads", "--temperatures", "1000.001,1000.002", "--exchange", 5, "--steps", 20, "--interval", 10, "-o", out)
+    before = (out / "topology.pdb").read_bytes()
+    assert "is that of a run" in run(out, "-o", out, "--overwrite", command="split", code=2)
+    assert (out / "topology.pdb").read_bytes() == before
+    run(out, "--by", "temperature", command="split")
+    assert len(list((out / "by_temperature").glob("*.dcd"))) == 2 and (out / "by_temperature" / "temperature_1000.002K.csv").exists()
 
 
 def test_nothing_to_split(run, tmp_path):

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ensemble import SETTINGS
 from ..plots import readLog
 from . import _folder
-from ._app import UserError
+from ._app import UserError, oneLine
 from ._outputs import checkFolder
 from ._run import frameInterval
 
+BATCH = 50  # trajectories, each with a table, that are written at a time: systems let a process open a few hundred files, or more
 COLUMNS = ("step", "time_ps", "replica", "thermostat_K", "potential_kJ_mol", "temperature_K")
 
 
@@ -44,39 +46,60 @@ def splitRun(path, by, output=None, overwrite=False):
     run, replicas = readRun(path, by)
     settings = run["settings"]
     n = run["structure"]["particles"]
-    log = readLog(os.path.join(path, _folder.LOG))
-    source = os.path.join(path, _folder.TRAJECTORY[settings["format"]])
-    frames = len(log["step"])
-    if not frames:
+    logPath, source = os.path.join(path, _folder.LOG), os.path.join(path, _folder.TRAJECTORY[settings["format"]])
+    before = len(readRows(logPath)["step"])
+    if not before:
         raise UserError(f"The run in {path} has no frame yet.")
-    constant = np.full(frames, settings["temperature_K"] or 0.0)
+    periodic = run["structure"]["box_nm"] is not None
+    stored = sum(1 for _ in readFrames(source, periodic))
+    log = readRows(logPath)  # once more, as the run may go on
+    rows = len(log["step"])
+    # A run that goes on, or was killed, may have a frame or a row more than the other.
+    if stored < before - 1 or stored > rows + 1:
+        raise UserError(f"{source} has {stored} frames, and {logPath} {rows} rows: one of them was changed or cut. Restore it.")
+    constant = np.full(rows, settings["temperature_K"] or 0.0)
     thermostats = np.stack([log.get(f"thermostat_{r}_K", constant) for r in range(replicas)])
     names, owners = assign(by, settings, thermostats)
     output = os.path.abspath(output or os.path.join(path, f"by_{by}"))
     checkFolder(output)
     os.makedirs(output, exist_ok=True)
+    if {_folder.RUN, SETTINGS} & set(os.listdir(output)):
+        raise UserError(f"The folder {output} is that of a run, whose topology would be replaced. Give another --output.")
     if os.listdir(output) and not overwrite:
         raise UserError(f"The folder {output} is not empty. Give another --output, or --overwrite to replace files in it.")
     topology = oneReplica(path, run, n, output)
-    with contextlib.ExitStack() as stack:
-        files = []
-        for name in names:
-            end, timestep = settings["format"], settings["timestep_fs"] / 1000
-            trajectory = _folder.Trajectory(os.path.join(output, f"{name}.{end}"), topology, timestep, frameInterval(settings))
-            table = _folder.Log(os.path.join(output, f"{name}.csv"), COLUMNS)
-            stack.callback(trajectory.close)
-            stack.callback(table.close)
-            files.append((trajectory, table))
-        # A run that goes on, or was killed, may have a frame or a row more than the other.
-        frames = 0
-        for f, (positions, box) in zip(range(len(log["step"])), readFrames(source, run["structure"]["box_nm"] is not None)):
-            for (trajectory, table), owner in zip(files, owners):
-                r = int(owner[f])
-                trajectory.write(positions[r * n : (r + 1) * n].astype(np.float64), box)
-                values = [thermostats[r, f], log[f"potential_{r}_kJ_mol"][f], log[f"temperature_{r}_K"][f]]
-                table.write([int(log["step"][f]), log["time_ps"][f], r, *values])
-            frames += 1
+    frames = min(stored, rows)
+    for first in range(0, len(names), BATCH):
+        with contextlib.ExitStack() as stack:
+            files = [openFiles(stack, os.path.join(output, name), settings, topology) for name in names[first : first + BATCH]]
+            for f, (positions, box) in zip(range(frames), readFrames(source, periodic)):
+                for (trajectory, table), owner in zip(files, owners[first : first + BATCH]):
+                    r = int(owner[f])
+                    trajectory.write(positions[r * n : (r + 1) * n].astype(np.float64), box)
+                    values = [thermostats[r, f], log[f"potential_{r}_kJ_mol"][f], log[f"temperature_{r}_K"][f]]
+                    table.write([int(log["step"][f]), log["time_ps"][f], r, *values])
     return Written(output, len(names), frames)
+
+
+def readRows(path):
+    """The log, or a UserError where a row of it is not whole."""
+    try:
+        with open(path, "rb") as file:
+            if not file.read().endswith(b"\n"):
+                raise ValueError("its last row has no end")
+        return readLog(path)
+    except ValueError as error:
+        text = f"{path} is damaged: {oneLine(error)}. Try again if the run still goes on; --resume cuts back what a killed run left."
+        raise UserError(text) from error
+
+
+def openFiles(stack, path, settings, topology):
+    """(trajectory, table) at a path without its extension, which the stack closes."""
+    trajectory = _folder.Trajectory(f"{path}.{settings['format']}", topology, settings["timestep_fs"] / 1000, frameInterval(settings))
+    table = _folder.Log(f"{path}.csv", COLUMNS)
+    stack.callback(trajectory.close)
+    stack.callback(table.close)
+    return trajectory, table
 
 
 def readRun(path, by):
@@ -107,7 +130,7 @@ def assign(by, settings, thermostats):
     for ladder in range(0, replicas, size):
         for temperature in temperatures:
             suffix = f"_ladder_{ladder // size:02d}" if replicas > size else ""
-            names.append(f"temperature_{temperature:g}K{suffix}")
+            names.append(f"temperature_{temperature:.10g}K{suffix}")
             owners.append(ladder + np.argmin(np.abs(thermostats[ladder : ladder + size] - temperature), axis=0))
     return names, np.array(owners)
 
@@ -128,7 +151,7 @@ def oneReplica(path, run, n, output):
 
 
 def readFrames(path, periodic):
-    """(positions [n, 3] nm, box vectors [3, 3] nm or None) of each frame of a trajectory."""
+    """(positions [n, 3] nm, box vectors [3, 3] nm or None) of each whole frame of a trajectory, up to one that is damaged or cut."""
     try:
         from mdtraj.formats import DCDTrajectoryFile, XTCTrajectoryFile
         from mdtraj.utils import lengths_and_angles_to_box_vectors
@@ -137,9 +160,14 @@ def readFrames(path, periodic):
 
     if path.endswith(".xtc"):
         with XTCTrajectoryFile(path) as file:
-            while len((frame := file.read(n_frames=1))[0]):
+            while True:
+                try:
+                    frame = file.read(n_frames=1)
+                except RuntimeError:
+                    return
+                if not len(frame[0]):
+                    return
                 yield frame[0][0], frame[3][0] if periodic else None
-        return
     with DCDTrajectoryFile(path) as file:
         while len((frame := file.read(n_frames=1))[0]):
             box = None
