@@ -66,10 +66,10 @@ if [ -n "${GPU_LIBRARIES:-}" ]; then
             for precision in single mixed double; do
                 step "cpp-$precision" cppTests TestCudaFlashForce $precision &
             done
+            step cpp-ani cppTests TestCommonAni & # on OpenCL one of them needs a library in between
         fi
         # Networks of all widths, and filters of low rank.
         step cpp-schnet cppTests TestCommonSchNet &
-        step cpp-ani cppTests TestCommonAni &
         files=(force_values force_openmm force_gradient force_invariance half_weights physics device_errors device_platforms)
         files=("${files[@]/#/tests/python/test_}")
         step pytest pytestOn ${PYTEST:-"${files[@]/%/.py}"} &
