@@ -100,7 +100,7 @@ def runReplicas(
             print(f"step {step}: {temperatures[-1]:.1f} K, {rate * 1e3:.0f} ms a step", file=log, flush=True)
     results = [(True, f"{steps} steps of {TIMESTEP * 1e3:g} fs with {replicas} replicas, nothing infinite or NaN")]
     results.append(checkTemperature(np.array(temperatures), n * replicas, interval))
-    results.append(checkBonds(np.array(lengths), structure))
+    results.append(checkBonds(np.array(lengths), structure, steps * TIMESTEP))
     results.append(checkSingleReplicas(structure, model, platform, context, frames))
     return results
 
@@ -116,17 +116,22 @@ def checkTemperature(temperatures, particles, interval):
     return bool(right), f"temperature {mean:.2f} K, expected {TEMPERATURE:g} within {4 * error:.2f}; spread {spread:.1f} K"
 
 
-def checkBonds(lengths, structure):
-    """Bond lengths against k (r - x0)^2 at this temperature: mean x0 and standard deviation sqrt(RT / 2k), the network adding a little."""
+def checkBonds(lengths, structure, duration):
+    """
+    Bond lengths against k (r - x0)^2 at this temperature: mean x0 and standard deviation sqrt(RT / 2k), the network adding a little. All bonds
+    together, and each as well as so many independent vibrations can tell, of which there is one in each replica and time of friction.
+    """
     k, x0 = structure.terms["bonds"].parameters.T  # kcal/mol/A^2, A
     mean, spread = lengths.mean(axis=(0, 1)) * 10, lengths.std(axis=(0, 1)) * 10
     expected = np.sqrt(KELVIN / 4.184 * TEMPERATURE / (2 * k))
     shift, ratio = np.abs(mean - x0).max(), spread / expected
-    right = shift < 0.1 and ratio.min() > 0.7 and ratio.max() < 1.4 and lengths.min() > 0.32 and lengths.max() < 0.46
+    together, error = np.sqrt((ratio**2).mean()), 1 / np.sqrt(2 * lengths.shape[1] * max(1.0, duration * FRICTION))
+    right = shift < 0.1 and 0.7 < together < 1.4 and ratio.min() > 0.7 - error and ratio.max() < 1.4 + error
+    right = right and lengths.min() > 0.32 and lengths.max() < 0.46
     text = (
         f"bonds {lengths.min():.3f} to {lengths.max():.3f} nm; means within {shift:.3f} A of their priors', spreads {ratio.min():.2f} to "
     )
-    return bool(right), text + f"{ratio.max():.2f} of the priors' ({expected.mean():.3f} A)"
+    return bool(right), text + f"{ratio.max():.2f} of the priors' ({expected.mean():.3f} A), {together:.2f} together"
 
 
 def checkSingleReplicas(structure, model, platform, context, frames):
