@@ -118,8 +118,8 @@ def checkTemperature(temperatures, particles, interval):
 
 def checkBonds(lengths, structure, duration):
     """
-    Bond lengths against k (r - x0)^2 at this temperature: mean x0 and standard deviation sqrt(RT / 2k), the network adding a little. All bonds
-    together, and each as well as so many independent vibrations can tell, of which there is one in each replica and time of friction.
+    Bond lengths against k (r - x0)^2 at this temperature: mean x0 and standard deviation sqrt(RT / 2k), the network adding a little.
+    For all bonds together, and for each as well as so many independent vibrations can tell: one in each replica and time of friction.
     """
     k, x0 = structure.terms["bonds"].parameters.T  # kcal/mol/A^2, A
     mean, spread = lengths.mean(axis=(0, 1)) * 10, lengths.std(axis=(0, 1)) * 10
