@@ -99,9 +99,9 @@ def testWeightsBeyondHalves(machine):
     """Tensor cores take halves and sums of two: a weight that is neither is told, with what to do, before anything is calculated."""
     code, output = machine.run("record", "-c", MAKE_LARGE_WEIGHT)
     assert code != 0, output
-    assert re.search(
-        r"FlashForce: a layer's weight is 70000, and tensor cores take weights up to 65504; use double precision", output
-    ), output
+    assert re.search(r"FlashForce: a layer's weight is 70000, and tensor cores take weights up to 65504; use double precision", output), (
+        output
+    )
 
 
 def testDiagnoseOfMissingWheels(monkeypatch):
