@@ -11,8 +11,8 @@ using namespace OpenMMFlashTests;
 
 namespace {
 
-struct float4 {
-    float x, y, z, w;
+struct int4 {
+    int x, y, z, w;
 };
 #define __forceinline__ inline
 #define FUNCTION_MEMORY
@@ -48,7 +48,7 @@ namespace wholeSplit {
 constexpr int steps = RANK_STEPS, splitSteps = SPLIT_STEPS, size = FRAGMENT_SIZE;
 } // namespace wholeSplit
 
-using MakeFragment = void (*)(unsigned*, unsigned*, int, const float*, const int*, const float*, const float*, int);
+using MakeFragment = void (*)(unsigned*, unsigned*, int, const int*, const int*, const float*, const float*, int);
 using ExpandBlock = void (*)(float*, const unsigned*, int, const uint4*, int, int);
 struct Text {
     int steps, splitSteps, size;
@@ -61,10 +61,11 @@ const Text texts[] = {{oneStep::steps, oneStep::splitSteps, oneStep::size, oneSt
 
 constexpr int NumRows = 23, NumBlocks = 3;
 
-/** Points [row][function], V [function][channel], and 16 pairs, each with its first row and weights. */
+/** Fixed-point points [row][function], V [function][channel], and 16 pairs, each with its first row and weights. */
 struct Problem {
     int functions;
-    std::vector<float> points, weights, slopeWeights;
+    std::vector<int> points;
+    std::vector<float> weights, slopeWeights;
     std::vector<double> expansion;
     std::vector<int> rows;
     double getValue(int pair, int k, bool slope) const {
@@ -80,7 +81,7 @@ struct Problem {
 /** All filters and slopes of the 16 pairs, [slope][pair][channel], by a warp. */
 std::vector<double> expand(const Text& text, const Problem& problem) {
     const int functions = problem.functions;
-    std::vector<float> points(problem.points.size());
+    std::vector<int> points(problem.points.size());
     for (int row = 0; row < NumRows; row++)
         for (int k = 0; k < functions; k++)
             points[row * functions + 16 * (text.steps % 2 == 0 ? k / 16 ^ row % 2 : k / 16) + k % 16] = problem.points[row * functions + k];
@@ -145,20 +146,21 @@ double compare(const Text& text, const Problem& problem) {
     return worst;
 }
 
-template <class Draw> Problem makeProblem(const Text& text, std::mt19937& random, Draw draw) {
+/** @param draw  (function) @param unit  fixed-point numbers of a point's unit @param center  (function) what its points are drawn around */
+template <class Draw, class Center> Problem makeProblem(const Text& text, std::mt19937& random, Draw draw, int unit, Center center) {
     Problem problem;
     problem.functions = 16 * text.steps;
     for (int i = 0; i < NumRows * problem.functions; i++)
-        problem.points.push_back(static_cast<float>(draw(i % problem.functions)));
+        problem.points.push_back(static_cast<int>(std::lround(unit * (center(i % problem.functions) + draw(i % problem.functions)))));
     for (int k = 0; k < problem.functions; k++)
         for (int c = 0; c < 16 * NumBlocks; c++)
             problem.expansion.push_back(draw(k));
     for (int pair = 0; pair < 16; pair++) {
         problem.rows.push_back(static_cast<int>(random() % (NumRows - 3)));
         for (int m = 0; m < 4; m++)
-            problem.weights.push_back(static_cast<float>(draw(0)));
+            problem.weights.push_back(static_cast<float>(draw(0) / unit));
         for (int m = 0; m < 3; m++)
-            problem.slopeWeights.push_back(static_cast<float>(draw(0)));
+            problem.slopeWeights.push_back(static_cast<float>(draw(0) / unit));
     }
     return problem;
 }
@@ -168,19 +170,27 @@ void testLayout() {
     std::mt19937 random(1);
     std::uniform_int_distribution<int> integers(-7, 7);
     for (const Text& text : texts)
-        CHECK_EQUAL(0.0, compare(text, makeProblem(text, random, [&](int) { return integers(random); })));
+        CHECK_EQUAL(0.0, compare(text, makeProblem(text, random, [&](int) { return integers(random); }, 1, [](int) { return 0; })));
 }
 
-/** Functions of steps that are split keep single precision; those of others count for as little as the host takes care that they do. */
+/**
+ * Functions of steps that are split keep single precision; those of others count for as little as the host takes care that they do. So do derivatives
+ * where the points' differences are a hundredth of them.
+ */
 void testPrecision() {
     for (bool cutsOff : {false, true}) {
         warp.cutsOff = cutsOff;
         for (const Text& text : texts) {
             std::mt19937 random(2);
             std::normal_distribution<double> normal;
-            const double error = compare(text, makeProblem(text, random, [&](int k) { return 16 * (k < 16 * text.splitSteps ? 1 : 0.02) * normal(random); }));
-            std::cout << text.steps << " steps, " << text.splitSteps << " split" << (cutsOff ? ", bits cut off" : "") << ": error " << error << std::endl;
-            CHECK(error < 1e-6);
+            for (const double mean : {0.0, 100.0}) {
+                auto weigh = [&](int k) { return k < 16 * text.splitSteps ? 1 : 0.02; };
+                auto draw = [&](int k) { return (mean > 0 ? 1 : 16) * weigh(k) * normal(random); };
+                const double error = compare(text, makeProblem(text, random, draw, 1 << 21, [&](int k) { return mean * weigh(k); }));
+                std::cout << text.steps << " steps, " << text.splitSteps << " split, points around " << mean << (cutsOff ? ", bits cut off" : "") << ": error "
+                          << error << std::endl;
+                CHECK(error < 1e-6);
+            }
         }
     }
     warp.cutsOff = false;

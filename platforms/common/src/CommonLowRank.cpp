@@ -22,6 +22,8 @@ constexpr int MostForwardBlocks = 8, MostBackBlocks = 4;
 constexpr int MostSlices = 8;
 /** Functions and expansions are scaled to this, so that the halves that tensor cores take are far from the smallest and largest ones. */
 constexpr double HalfScale = 256;
+/** Fixed-point numbers of a function's unit, but in double precision: any difference of two points is one of 32 bits, too. */
+constexpr int PointsPerUnit = 1 << 21;
 
 int divideUp(int a, int b) {
     return (a + b - 1) / b;
@@ -110,17 +112,24 @@ void CommonLowRank::pack(const LowRankFactors& factors, Filter& filter) const {
     const int functions = 16 * steps, own = factors.getRank(), rows = splines.getNumRows(), channels = static_cast<int>(factors.expansion.size()) / own;
     std::vector<double> expansion = factors.expansion, points(static_cast<size_t>(rows) * functions);
     for (int k = 0; k < own; k++) {
-        const double scale = onTensorCores ? getScaleFor(findLargest(splines.points, k, own)) : 1;
+        const double scale = getScaleFor(findLargest(splines.points, k, own));
         for (int row = 0; row < rows; row++)
             points[static_cast<size_t>(row) * functions + 16 * getStepPlace(row, k / 16) + k % 16] = splines.points[static_cast<size_t>(row) * own + k] * scale;
         for (int c = 0; c < channels; c++)
             expansion[static_cast<size_t>(k) * channels + c] /= scale;
     }
-    const double scale = onTensorCores ? getScaleFor(findLargest(expansion, 0, 1)) : 1;
+    const double scale = getScaleFor(findLargest(expansion, 0, 1));
     filter.scale = 1 / scale;
     auto get = [&](int k, int c) { return k < own && c < channels ? expansion[static_cast<size_t>(k) * channels + c] * scale : 0; };
     filter.functions.initialize(cc, points.size(), realSize, "flashFunctions");
-    filter.functions.upload(points, true);
+    if (cc.getUseDoublePrecision())
+        filter.functions.upload(points);
+    else {
+        std::vector<std::int32_t> fixed;
+        for (const double point : points)
+            fixed.push_back(static_cast<std::int32_t>(std::lround(point * PointsPerUnit)));
+        filter.functions.upload(fixed);
+    }
     if (!onTensorCores) {
         std::vector<double> values;
         for (int block = 0; block < blocks; block++)
@@ -278,6 +287,10 @@ void CommonLowRank::addDefines(std::map<std::string, std::string>& defines) cons
     define("POINT_ROWS", shared ? grid.pieces + 6 : 4 * grid.pieces);
     if (shared)
         defines["SHARED_POINTS"] = "1";
+    const bool isDouble = cc.getUseDoublePrecision();
+    defines["POINT"] = isDouble ? "double" : "int";
+    defines["POINT4"] = isDouble ? "double4" : "int4";
+    defines["POINT_UNIT"] = isDouble ? "1.0" : "(1.0/" + cc.intToString(PointsPerUnit) + ")";
     defines["EXPANSION"] = onTensorCores ? "uint4" : "real";
     define("EXPANSION_SIZE", blocks * (onTensorCores ? (steps + splitSteps) * 32 : 16 * 16 * steps));
     define("FORWARD_TILES", onTensorCores && layout.features ? 2 : 1);

@@ -17,7 +17,7 @@ namespace OpenMMFlash {
 class CommonLowRank {
 public:
     struct Filter {
-        OpenMM::ComputeArray functions; ///< real [row of points][functions]
+        OpenMM::ComputeArray functions; ///< POINT [row of points][functions]
         OpenMM::ComputeArray expansion; ///< as the body of lowRankProduct.cc wants it
         double scale = 1;               ///< of the messages
     };

@@ -41,7 +41,7 @@
                   GLOBAL const real* RESTRICT fractions, GLOBAL const int* RESTRICT types
 #define PASS_PAIR_ROWS numParticles, capacity, counts, senders, pieces, fractions, types
 /** The filter, as parameters and as what a kernel passes. V is multiplied by 1 / filterScale. */
-#define FILTER GLOBAL const real* RESTRICT functions, GLOBAL const EXPANSION* RESTRICT expansion, real filterScale, GLOBAL const int4* RESTRICT spans, \
+#define FILTER GLOBAL const POINT* RESTRICT functions, GLOBAL const EXPANSION* RESTRICT expansion, real filterScale, GLOBAL const int4* RESTRICT spans, \
                int numSpans, GLOBAL real* messages
 #define PASS_FILTER points, factors, filterScale, messages
 
@@ -72,7 +72,7 @@ DEVICE int getThread() {
 
 /** The weights of a piece's four points at t, and those of their differences for the derivative by t; all 0 where the pair does not count. */
 DEVICE void weighPoints(real* w, real* dw, real t, int counts) {
-    const real s = 1-t, sixth = counts ? (real) (1.0/6) : 0, half1 = counts ? (real) 0.5 : 0;
+    const real s = 1-t, sixth = counts ? (real) (POINT_UNIT/6) : 0, half1 = counts ? (real) (POINT_UNIT/2) : 0;
     w[0] = s*s*s*sixth;
     w[1] = ((3*t-6)*t*t+4)*sixth;
     w[2] = ((3*s-6)*s*s+4)*sixth;
@@ -136,7 +136,7 @@ DEVICE void storeSums(GLOBAL real* messages, real* sum, int blocks, int slice, i
 }
 
 /** messages of the span's rows. Begins after a barrier, ends with one. */
-DEVICE void passMessages(LOCAL_ARG real4* features, LOCAL_ARG real* scratch, int4 span, PAIR_ROWS, FUNCTION_MEMORY const real* points,
+DEVICE void passMessages(LOCAL_ARG real4* features, LOCAL_ARG real* scratch, int4 span, PAIR_ROWS, FUNCTION_MEMORY const POINT* points,
                          EXPANSION_MEMORY const EXPANSION* factors, real filterScale, GLOBAL real* messages, GLOBAL const real* RESTRICT y, int byType) {
     const int thread = getThread(), lane = thread%32, warp = thread/32, g = lane/4, t = lane%4;
     for (int slice = 0; slice*FORWARD_BLOCKS < CHANNEL_BLOCKS; slice++) {
@@ -197,7 +197,7 @@ DEVICE void passMessages(LOCAL_ARG real4* features, LOCAL_ARG real* scratch, int
  * messages = ybar of the span's rows, if needsInput, and dE/dt of each entry: stored if isFirst, else added to what is there. Begins after a barrier,
  * ends with one.
  */
-DEVICE void passMessagesBack(LOCAL_ARG real4* features, LOCAL_ARG real* scratch, int4 span, PAIR_ROWS, FUNCTION_MEMORY const real* points,
+DEVICE void passMessagesBack(LOCAL_ARG real4* features, LOCAL_ARG real* scratch, int4 span, PAIR_ROWS, FUNCTION_MEMORY const POINT* points,
                              EXPANSION_MEMORY const EXPANSION* factors, real filterScale, GLOBAL real* messages, GLOBAL const real* RESTRICT y, int byType,
                              GLOBAL const real* RESTRICT q, GLOBAL real* RESTRICT dEdt, int isFirst, int needsInput) {
     const int thread = getThread(), lane = thread%32, warp = thread/32, g = lane/4, t = lane%4;
@@ -301,10 +301,10 @@ DEVICE void loadMessages(LOCAL_ARG real* to, GLOBAL const real* messages, int be
 }
 
 /** Bring what fits of the filter into the work-group's memory. Ends with a barrier. */
-DEVICE void loadFilter(LOCAL_ARG real* pool, GLOBAL const real* RESTRICT functions, GLOBAL const EXPANSION* RESTRICT expansion) {
+DEVICE void loadFilter(LOCAL_ARG real* pool, GLOBAL const POINT* RESTRICT functions, GLOBAL const EXPANSION* RESTRICT expansion) {
 #ifdef FUNCTIONS_RESIDENT
     for (int k = getThread(); k < POINT_ROWS*FUNCTIONS/4; k += THREADS)
-        ((LOCAL_ARG real4*) pool)[k] = ((GLOBAL const real4*) functions)[k];
+        ((LOCAL_ARG POINT4*) pool)[k] = ((GLOBAL const POINT4*) functions)[k];
 #endif
 #ifdef EXPANSION_RESIDENT
     for (int k = getThread(); k < EXPANSION_SIZE; k += THREADS)
@@ -315,7 +315,7 @@ DEVICE void loadFilter(LOCAL_ARG real* pool, GLOBAL const real* RESTRICT functio
 
 // What the kernels are made of, as in messageTable.cc. Dense layers use the memory that the features had.
 #ifdef FUNCTIONS_RESIDENT
-#define POINTS_OF(pool) (pool)
+#define POINTS_OF(pool) ((LOCAL_ARG const POINT*) (pool))
 #else
 #define POINTS_OF(pool) functions
 #endif

@@ -28,11 +28,11 @@ DEVICE __forceinline__ void storeFragment(FRAGMENT* u, int step, int half8, floa
     }
 }
 
-// In terms of the rows as they are read, the first two and the last two perhaps turned around.
-#define VALUE(x) (w0*p0.x+w1*p1.x+w2*p2.x+w3*p3.x)
-#define SLOPE(x) (dw0*(p1.x-p0.x)+dw1*(p2.x-p0.x)+dw2*(p3.x-p2.x))
+// In terms of one point and three differences of the rows as they are read, the first two and the last two perhaps turned around.
+#define VALUE(x) (w0*(float) p0.x+w1*(float) (p1.x-p0.x)+w2*(float) (p2.x-p0.x)+w3*(float) (p3.x-p2.x))
+#define SLOPE(x) (dw0*(float) (p1.x-p0.x)+dw1*(float) (p2.x-p0.x)+dw2*(float) (p3.x-p2.x))
 
-DEVICE __forceinline__ void makeFragment(FRAGMENT* u, FRAGMENT* slopes, int withSlopes, FUNCTION_MEMORY const float* points, const int* row,
+DEVICE __forceinline__ void makeFragment(FRAGMENT* u, FRAGMENT* slopes, int withSlopes, FUNCTION_MEMORY const int* points, const int* row,
                                          const float* weights, const float* slopeWeights, int lane) {
     const int g = lane/4, t = lane%4, odd = g%2;
 #pragma unroll
@@ -40,15 +40,15 @@ DEVICE __forceinline__ void makeFragment(FRAGMENT* u, FRAGMENT* slopes, int with
         const float* w = &weights[4*half8];
         const float* dw = &slopeWeights[3*half8];
         const int turned = (row[half8]+g)%2;
-        const float w0 = turned ? w[1] : w[0], w1 = turned ? w[0] : w[1], w2 = turned ? w[3] : w[2], w3 = turned ? w[2] : w[3];
+        const float w2 = w[2]+w[3], w0 = w[0]+w[1]+w2, w1 = turned ? w[0] : w[1], w3 = turned ? w[2] : w[3];
         const float dw0 = turned ? -dw[0] : dw[0]-dw[1], dw1 = dw[1], dw2 = turned ? dw[1]-dw[2] : dw[2];
-        const float* first = points+(row[half8]+turned)*FUNCTIONS+4*t;
-        const float* second = points+(row[half8]+1-turned)*FUNCTIONS+4*t;
+        const int* first = points+(row[half8]+turned)*FUNCTIONS+4*t;
+        const int* second = points+(row[half8]+1-turned)*FUNCTIONS+4*t;
 #pragma unroll
         for (int step = 0; step < RANK_STEPS; step++) {
-            const float4 p0 = *(const float4*) (first+16*STEP_PLACE(odd, step)), p1 = *(const float4*) (second+16*STEP_PLACE(1-odd, step));
-            const float4 p2 = *(const float4*) (first+2*FUNCTIONS+16*STEP_PLACE(odd, step));
-            const float4 p3 = *(const float4*) (second+2*FUNCTIONS+16*STEP_PLACE(1-odd, step));
+            const int4 p0 = *(const int4*) (first+16*STEP_PLACE(odd, step)), p1 = *(const int4*) (second+16*STEP_PLACE(1-odd, step));
+            const int4 p2 = *(const int4*) (first+2*FUNCTIONS+16*STEP_PLACE(odd, step));
+            const int4 p3 = *(const int4*) (second+2*FUNCTIONS+16*STEP_PLACE(1-odd, step));
             storeFragment(u, step, half8, VALUE(x), VALUE(y), VALUE(z), VALUE(w));
             if (withSlopes)
                 storeFragment(slopes, step, half8, SLOPE(x), SLOPE(y), SLOPE(z), SLOPE(w));
