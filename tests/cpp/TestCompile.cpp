@@ -206,7 +206,7 @@ void testNumberOfPieces() {
 
 void testLocate() {
     for (const RadialGrid::Knots knots : {RadialGrid::Knots::Linear, RadialGrid::Knots::Logarithmic})
-        for (const int pieces : {2, 3, 48, 1000, 16384}) {
+        for (const int pieces : {2, 3, 48, 1000, MaxPieces}) {
             RadialGrid grid;
             grid.knots = knots;
             grid.pieces = pieces;
@@ -327,7 +327,7 @@ void testToleranceThatCannotBeMet() {
     options.numBlocks = 1;
     const ModelSpec model = makeSchNet(7, options);
     const SchNetSpec& net = std::get<SchNetSpec>(model.network);
-    const std::string begin = "table tolerance 1e-12 cannot be met with 16384 pieces; the smallest that can be met for this model is ";
+    const std::string begin = "table tolerance 1e-12 cannot be met with " + std::to_string(MaxPieces) + " pieces; the smallest that can be met for this model is ";
     try {
         compileSchNet(net, makeOptions(1e-12));
     }

@@ -20,6 +20,7 @@ inline int runDeviceTests(const std::string& platform, int argc, char** argv) {
     PlatformOptions more;
     more.properties = {{"Precision", precision}};
     more.compilesContexts = true;
+    more.cancellation = 1;
     more.resolution = std::ldexp(1, -31); // forces are sums of multiples of 2^-32
     if (precision == "single") {
         allowed = {2e-6, 2e-5};
@@ -28,7 +29,6 @@ inline int runDeviceTests(const std::string& platform, int argc, char** argv) {
     }
     else if (precision == "mixed") {
         allowed = {1e-6, 1e-5};
-        more.cancellation = 4; // networks are evaluated in single precision
     }
     else if (precision == "double") {
         allowed = {1e-9, 1e-9};

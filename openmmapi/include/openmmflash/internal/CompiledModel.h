@@ -13,7 +13,7 @@
 namespace OpenMMFlash {
 
 /** Largest number of pieces of a table. */
-constexpr int MaxPieces = 16384;
+constexpr int MaxPieces = 32768;
 
 /**
  * The knots of all radial tables of a model: one grid, so that a pair's piece is found once. Piece 0 reaches from 0 to the first

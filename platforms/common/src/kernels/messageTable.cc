@@ -18,6 +18,8 @@
 #define SPLIT (ROWS < TEAMS ? TEAMS/ROWS : 1)
 #define ROUNDS (ROWS < TEAMS ? 1 : ROWS/TEAMS)
 #define WIDTH (CHUNKS*CHANNELS*LANES)
+/** Messages of so many pairs are added up by themselves: of hundreds, dense layers would feel one long sum's rounding. */
+#define RUN 16
 
 /** The rows of pairs, as parameters and as arguments. */
 #define PAIR_ROWS int numParticles, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const int* RESTRICT senders, GLOBAL const int* RESTRICT pieces, \
@@ -35,29 +37,36 @@ DEVICE void passMessages(LOCAL_ARG real* m, LOCAL_ARG real* scratch, int begin, 
         for (int round = 0; round < ROUNDS; round++) {
             const int row = round*TEAMS+team/SPLIT, i = begin+row, first = chunk*CHANNELS*LANES+lane;
             const int count = (row < rows ? counts[i] : 0);
-            real sum[CHANNELS];
+            mixed sum[CHANNELS];
             for (int u = 0; u < CHANNELS; u++)
                 sum[u] = 0;
-            for (int k = part; k < count; k += SPLIT) {
-                const int entry = i*capacity+k, j = senders[entry];
+            for (int run = part; run < count; run += RUN*SPLIT) {
+                real sumOfRun[CHANNELS];
+                for (int u = 0; u < CHANNELS; u++)
+                    sumOfRun[u] = 0;
+                for (int k = run; k < min(count, run+RUN*SPLIT); k += SPLIT) {
+                    const int entry = i*capacity+k, j = senders[entry];
 #ifdef EXCLUDE_OWN_IMAGES
-                if (j == i)
-                    continue;
+                    if (j == i)
+                        continue;
 #endif
-                const real t = fractions[entry];
-                GLOBAL const real4* RESTRICT coefficients = table+pieces[entry]*WIDTH+first;
-                GLOBAL const real* RESTRICT yj = y+(mm_long) (byType ? types[j] : j)*WIDTH+first;
-                for (int u = 0; u < CHANNELS; u++) {
-                    const real4 c = coefficients[u*LANES];
-                    sum[u] += yj[u*LANES]*CUBIC(c, t);
+                    const real t = fractions[entry];
+                    GLOBAL const real4* RESTRICT coefficients = table+pieces[entry]*WIDTH+first;
+                    GLOBAL const real* RESTRICT yj = y+(mm_long) (byType ? types[j] : j)*WIDTH+first;
+                    for (int u = 0; u < CHANNELS; u++) {
+                        const real4 c = coefficients[u*LANES];
+                        sumOfRun[u] += yj[u*LANES]*CUBIC(c, t);
+                    }
                 }
+                for (int u = 0; u < CHANNELS; u++)
+                    sum[u] += sumOfRun[u];
             }
             for (int turn = 0; turn < SPLIT; turn++) {
                 if (turn == part && row < rows)
                     for (int u = 0; u < CHANNELS; u++)
                         if (first+u*LANES < PADDED_CHANNELS) {
                             LOCAL_ARG real* to = &m[row*TILE_STRIDE+first+u*LANES];
-                            *to = (turn > 0 ? *to : 0)+sum[u];
+                            *to = (turn > 0 ? *to : 0)+(real) sum[u];
                         }
                 if (SPLIT > 1)
                     SYNC_THREADS;
