@@ -327,7 +327,8 @@ void testToleranceThatCannotBeMet() {
     options.numBlocks = 1;
     const ModelSpec model = makeSchNet(7, options);
     const SchNetSpec& net = std::get<SchNetSpec>(model.network);
-    const std::string begin = "table tolerance 1e-12 cannot be met with " + std::to_string(MaxPieces) + " pieces; the smallest that can be met for this model is ";
+    const std::string begin =
+        "table tolerance 1e-12 cannot be met with " + std::to_string(MaxPieces) + " pieces; the smallest that can be met for this model is ";
     try {
         compileSchNet(net, makeOptions(1e-12));
     }
