@@ -262,7 +262,7 @@ inline void testLatticeTranslations() {
             for (const Vec3& vector : box)
                 x += vector * (random.index(9) - 4);
         CHECK_CLOSE(energy, test.getEnergy(moved), tolerances.energy, 1e-9);
-        CHECK_CLOSE_TO_RMS(forces, test.context->getState(State::Forces).getForces(), 100 * tolerances.force, 1e-9);
+        CHECK_CLOSE_TO_RMS(forces, test.context->getState(State::Forces).getForces(), 2 * tolerances.force, 1e-9);
     }
 }
 
