@@ -4,7 +4,8 @@
 #include "openmm/OpenMMException.h"
 #include <climits>
 #include <cmath>
-#include <sstream>
+#include <stdexcept>
+#include <string>
 
 using namespace OpenMM;
 
@@ -65,19 +66,22 @@ void CommonDense::addTile(const std::vector<double>& columns, int steps) {
                         halves.push_back(getHalfBits(get(step, n, k)));
         return;
     }
-    for (const double weight : columns)
-        if (std::abs(weight) > 65504) {
-            std::ostringstream message;
-            message << "FlashForce: a layer's weight is " << weight
-                    << ", and tensor cores take weights up to 65504; use double precision, or the CPU or Reference platform";
-            throw OpenMMException(message.str());
+    auto getHigh = [](double weight) {
+        try {
+            return roundToHalf(weight);
         }
+        catch (const std::invalid_argument& error) {
+            throw OpenMMException(std::string("FlashForce: a layer's weight is too large for tensor cores: ") + error.what() +
+                                  ". Use double precision, or the CPU or Reference platform");
+        }
+    };
     for (int plane = 0; plane < (layout == Layout::SplitTensor ? 2 : 1); plane++)
         for (int step = 0; step < steps; step++)
             for (int lane = 0; lane < 32; lane++)
                 for (int element = 0; element < 4; element++) {
                     const double weight = get(step, lane / 4, 2 * (lane % 4) + element % 2 + 8 * (element / 2));
-                    halves.push_back(getHalfBits(plane == 0 ? weight : (weight - roundToHalf(weight)) * SplitScale));
+                    const double high = getHigh(weight);
+                    halves.push_back(getHalfBits(plane == 0 ? high : (weight - high) * SplitScale));
                 }
 }
 

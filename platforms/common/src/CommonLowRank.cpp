@@ -45,8 +45,8 @@ double findLargest(const std::vector<double>& values, size_t first, size_t strid
 
 bool CommonLowRank::Layout::operator==(const Layout& other) const {
     auto all = [](const Layout& x) {
-        return std::tie(x.warps, x.teamSize, x.rows, x.rowParts, x.forwardBlocks, x.backBlocks, x.features, x.functions, x.expansion, x.particles,
-                        x.expansionAt, x.featuresAt, x.reals);
+        return std::tie(x.teamSize, x.rows, x.rowParts, x.forwardBlocks, x.backBlocks, x.features, x.functions, x.expansion, x.particles, x.expansionAt,
+                        x.featuresAt, x.reals);
     };
     return all(*this) == all(other);
 }
@@ -157,7 +157,7 @@ void CommonLowRank::pack(const LowRankFactors& factors, Filter& filter) const {
 
 /** Whether the layout's choices fit into local memory; then places and sizes are set. */
 bool CommonLowRank::fits(Layout& candidate) const {
-    const int pieces = grid.pieces, threads = 32 * candidate.warps;
+    const int pieces = grid.pieces, threads = 32 * Warps;
     const std::int64_t functions = candidate.functions ? static_cast<std::int64_t>(shared ? pieces + 6 : 4 * pieces) * 16 * steps : 0;
     const int perBlock = onTensorCores ? (steps + splitSteps) * 128 : 16 * 16 * steps;
     const std::int64_t expansion = candidate.expansion ? static_cast<std::int64_t>(blocks) * perBlock : 0;
@@ -177,20 +177,20 @@ bool CommonLowRank::fits(Layout& candidate) const {
 /** What is to be in local memory, and how many channels of features at a time. @param spanRows  the most rows that a work-group takes */
 void CommonLowRank::choose(Layout& candidate, int spanRows) const {
     // Teams of four warps where there is a tile of 16 rows, and local memory, for each.
-    const int most = candidate.warps / 4;
+    const int most = Warps / 4;
     candidate.rows = 1;
     while (candidate.rows < 16 && candidate.rows < spanRows)
         candidate.rows *= 2;
     auto fitsWithTeams = [&]() {
         for (const int teams : {divideUp(spanRows, 16) >= most ? most : 1, 1}) {
-            candidate.teamSize = 32 * candidate.warps / teams;
+            candidate.teamSize = 32 * Warps / teams;
             if (fits(candidate))
                 return true;
         }
         return false;
     };
     candidate.rowParts = 1;
-    while (2 * candidate.rowParts * spanRows <= candidate.warps)
+    while (2 * candidate.rowParts * spanRows <= Warps)
         candidate.rowParts *= 2;
     const int forwardSlices = divideUp(blocks, MostForwardBlocks), backSlices = divideUp(blocks, MostBackBlocks);
     auto setSlices = [&](int forward, int back) {
@@ -258,7 +258,6 @@ std::vector<mm_int4> CommonLowRank::makeSpans() const {
 bool CommonLowRank::setParticles() {
     const std::vector<mm_int4> found = makeSpans();
     Layout candidate;
-    candidate.warps = Warps;
     int rows = 1;
     for (const mm_int4& span : found) {
         rows = std::max(rows, span.w - span.z);
@@ -296,7 +295,7 @@ void CommonLowRank::addDefines(std::map<std::string, std::string>& defines) cons
     define("FORWARD_TILES", onTensorCores && layout.features ? 2 : 1);
     define("BACK_TILES", 1);
     define("MOST_FRAGMENTS", 2);
-    define("WARPS", layout.warps);
+    define("WARPS", Warps);
     define("TEAM_SIZE", layout.teamSize);
     define("ROW_PARTS", layout.rowParts);
     define("FORWARD_BLOCKS", layout.forwardBlocks);
@@ -305,7 +304,7 @@ void CommonLowRank::addDefines(std::map<std::string, std::string>& defines) cons
     define("EXPANSION_AT", layout.expansionAt);
     define("FEATURES_AT", layout.featuresAt);
     define("POOL_REALS", layout.reals);
-    define("SUM_REALS", onTensorCores ? 4 : 32 * layout.warps);
+    define("SUM_REALS", onTensorCores ? 4 : 32 * Warps);
     defines["FUNCTION_MEMORY"] = layout.functions ? "LOCAL_ARG" : "GLOBAL";
     defines["EXPANSION_MEMORY"] = layout.expansion ? "LOCAL_ARG" : "GLOBAL";
     if (layout.features)
@@ -339,7 +338,7 @@ ComputeProgram CommonLowRank::compile(const std::string& tileProduct, const std:
 
 void CommonLowRank::execute(ComputeKernel& kernel, int firstArgument) const {
     kernel->setArg(firstArgument + 4, numSpans);
-    kernel->execute(numSpans * 32 * layout.warps, 32 * layout.warps);
+    kernel->execute(numSpans * 32 * Warps, 32 * Warps);
 }
 
 std::string CommonLowRank::describeMemory() const {

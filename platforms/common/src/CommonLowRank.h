@@ -23,7 +23,7 @@ public:
     };
     /** What a program is compiled for. */
     struct Layout {
-        int warps = 0, teamSize = 0, rows = 0;                       ///< of a work-group; threads that share a dense layer, and their rows
+        int teamSize = 0, rows = 0;                                  ///< threads that share a dense layer, and their rows
         int rowParts = 0;                                            ///< warps that share a row of pairs
         int forwardBlocks = 0, backBlocks = 0;                       ///< 16 channels each, of a slice
         bool features = false, functions = false, expansion = false; ///< are in local memory
