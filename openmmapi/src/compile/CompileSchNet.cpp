@@ -143,12 +143,18 @@ public:
             found.tables.push_back(std::move(made.at({function, size})));
         return found;
     }
-    /** The tolerance that the largest tables meet. */
+    /** The tolerance that the largest tables meet, or smaller ones, if these do better: beyond some size derivatives are only rounded more. */
     double getSmallestTolerance() {
-        double smallest = 0;
-        for (int function = 0; function < functions.getNumFunctions(); function++) {
-            smallest = std::fmax(smallest, getGrid(last) ? getMetTolerance(get(function, last)) : HUGE_VAL);
-            made.clear();
+        double smallest = HUGE_VAL;
+        for (int size = last; size >= 0; size--) {
+            double met = 0;
+            for (int function = 0; function < functions.getNumFunctions(); function++) {
+                met = std::fmax(met, getGrid(size) ? getMetTolerance(get(function, size)) : HUGE_VAL);
+                made.clear();
+            }
+            if (!(met < smallest))
+                break;
+            smallest = met;
         }
         return smallest;
     }
