@@ -14,7 +14,7 @@
 // In the last launch of an evaluation (addForces), dE/dt is complete: F_i = sum_e dE/dt dt/dr (x_j - x_i) / r goes to OpenMM's forces.
 // Fused: both sums over the pairs, dense layers, forces: one launch a block. Each pair is evaluated from both sides, so a row's owner
 // has all that it needs. Bytes a particle beside the pairs': 12 H + 4 F. Local memory: as forward. No atomics but the forces'.
-// nvcc 13, sm_90, tensor cores, H = F = 128, 16 rows: 60 registers and 17 KB with tables, 144 with rank 32; no spills.
+// Registers and local memory for each architecture: docs/gpu-platform.md.
 
 /** Forces on the rows, of which there are at most `most`, the same number for all threads. Begins after a barrier, ends with one. */
 DEVICE void addRowForces(LOCAL_ARG real* scratch, int begin, int rows, int most, int capacity, GLOBAL const int* RESTRICT counts, GLOBAL const real4* RESTRICT deltas,

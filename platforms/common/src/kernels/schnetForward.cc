@@ -15,7 +15,7 @@
 // [particle][HIDDEN_WIDTH], y and q [particle][WIDTH]. In front of the first block x and y are tables over types (xByType, yByType).
 // Bytes a particle beside the pairs': 8 H + 4 F (act' 4 H more with forces); a work-group reads each layer's weights once.
 // Local memory: a tile, and another one or what messages need (SCRATCH_REALS). No atomics; nothing of another tile is written.
-// nvcc 13, sm_90, tensor cores, H = F = 128, 16 rows: 62 registers and 17 KB with tables, 136 with rank 32; no spills.
+// Registers and local memory for each architecture: docs/gpu-platform.md.
 
 KERNEL void schnetForward(PAIR_ROWS, FILTER, GLOBAL const real* RESTRICT y, int yByType,
                           GLOBAL const real* xSource, int xByType, GLOBAL real* x,
