@@ -17,6 +17,8 @@ namespace {
 
 /** Low-rank filters pay where the tensor cores' tiles are filled: two steps of 16 functions. */
 constexpr int LargestRank = 32;
+/** Of finer tables, low-rank filters would show the rounding of their points in single precision; tables do not. */
+constexpr double FinestLowRank = 1e-8;
 
 /** Rows of `width` numbers, filled up with zeros. */
 std::vector<double> padRows(const std::vector<double>& values, int width, int padded) {
@@ -44,7 +46,7 @@ CommonSchNet::Shape CommonSchNet::makeShape(int width) {
 void CommonSchNet::chooseFilters(const std::vector<const RadialTable*>& tables, Shape& shape) {
     using Choice = CommonOptions::Filter;
     const CommonOptions& options = device.options;
-    if (options.filter == Choice::Table || (options.filter == Choice::Auto && !options.tensorCores))
+    if (options.filter == Choice::Table || (options.filter == Choice::Auto && (!options.tensorCores || options.compile.tableTolerance < FinestLowRank)))
         return;
     std::vector<const LowRankFactors*> found;
     for (const RadialTable* table : tables) {
