@@ -102,6 +102,34 @@ def testWeightsBeyondHalves(machine):
     assert "a layer's weight is too large for tensor cores: 70000 has no half precision number; the largest is 65504. Use" in output, output
 
 
+CHOOSE_FILTERS = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "tests/gpu")!r}, {str(ROOT / "tests/python")!r}]
+import cases, openmm, openmmflash
+from openmmflash.convert._writer import modelBytes
+model = openmmflash.FlashModel.fromBytes(modelBytes(*cases.lowRankParts()))
+for precision in ("single", "double"):
+    for tolerance in (1e-6, 1.1e-8, 9e-9):
+        system, force = openmm.System(), openmmflash.FlashForce(model)
+        force.setTableTolerance(tolerance)
+        for i in range(2):
+            system.addParticle(12)
+            force.addParticle(i, 1, 0)
+        system.addForce(force)
+        platform = openmm.Platform.getPlatform("CUDA")
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform, {{"Precision": precision}})
+        print(precision, tolerance, force.getCompilationReport(context)["network"]["filter"])
+"""
+
+
+def testChoiceOfFilters(machine):
+    """Low rank unasked: where there are tensor cores, and no tolerance finer than its points."""
+    code, output = machine.run("record", "-c", CHOOSE_FILTERS)
+    assert code == 0, output
+    expected = ["single 1e-06 lowRank", "single 1.1e-08 lowRank", "single 9e-09 table"]
+    assert output.splitlines()[-6:] == [*expected, *(f"double {tolerance} table" for tolerance in ("1e-06", "1.1e-08", "9e-09"))], output
+
+
 def testDiagnoseOfMissingWheels(monkeypatch):
     from openmmflash.cli import _cuda
 

@@ -22,7 +22,7 @@ from openmmflash.bench import water
 from openmmflash.convert._writer import modelBytes
 from platforms import CPU, PRECISIONS, REFERENCE
 
-SKIN, CAPACITY, LARGE_GROUP = (f"OPENMMFLASH_DEVICE_{name}" for name in ("SKIN", "CAPACITY", "LARGE_GROUP"))
+SKIN, CAPACITY, LARGE_GROUP, LOCAL_BYTES = (f"OPENMMFLASH_DEVICE_{name}" for name in ("SKIN", "CAPACITY", "LARGE_GROUP", "LOCAL_BYTES"))
 CELLS, BRUTE_FORCE = "1", "1000000"  # for groups of more particles than this
 
 eachCase = pytest.mark.parametrize("name", CASES)
@@ -457,10 +457,10 @@ def test_everyKernelIsCompiledAndRun(tmp_path):
     [
         *((SKIN, value, "from 0 to 1") for value in ("-0.1", "1.5", "nan", "inf", "wide", "0.1 nm", "0,1")),
         *((CAPACITY, value, "whole number from 1 to 1048576") for value in ("0", "-1", "2.5", "many", "1048577", "99999999999")),
-        *((LARGE_GROUP, value, "whole number from 1") for value in ("0", "-1", "1e3", "all", "99999999999")),
+        *((LARGE_GROUP, value, "whole number from 1 to 1073741824:") for value in ("0", "-1", "1e3", "all", "99999999999")),
         *(("OPENMMFLASH_DEVICE_ROWS", value, "16, 8, 4, 2 or 1") for value in ("0", "3", "32", "x")),
         *(("OPENMMFLASH_DEVICE_FILTER", value, "low rank") for value in ("-1", "3", "table")),
-        *(("OPENMMFLASH_DEVICE_LOCAL_BYTES", value, "whole number from 4096") for value in ("0", "4095", "48 KB")),
+        *((LOCAL_BYTES, value, "whole number from 4096 to 1073741824:") for value in ("0", "4095", "48 KB", "1073741825")),
     ],
 )
 def test_wrongValuesOfVariables(variable, value, allowed, monkeypatch):

@@ -138,25 +138,35 @@ public:
                 function = 0;
             }
         }
-        Tables found{size, *getGrid(size), {}};
-        for (int function = 0; function < functions.getNumFunctions(); function++)
-            found.tables.push_back(std::move(made.at({function, size})));
-        return found;
+        return make(size);
     }
-    /** The tolerance that the largest tables meet, or smaller ones, if these do better: beyond some size derivatives are only rounded more. */
-    double getSmallestTolerance() {
-        double smallest = HUGE_VAL;
+    /**
+     * The size that meets the smallest tolerance, and that tolerance; without a size where no table is finite. It is not always the largest
+     * that find() ends with: beyond some size derivatives are only rounded more, and not every size has a grid.
+     */
+    std::pair<double, std::optional<int>> findClosest() {
+        std::pair<double, std::optional<int>> closest{HUGE_VAL, std::nullopt};
         for (int size = last; size >= 0; size--) {
+            if (!getGrid(size))
+                continue;
             double met = 0;
             for (int function = 0; function < functions.getNumFunctions(); function++) {
-                met = std::fmax(met, getGrid(size) ? getMetTolerance(get(function, size)) : HUGE_VAL);
+                met = std::fmax(met, getMetTolerance(get(function, size)));
                 made.clear();
             }
-            if (!(met < smallest))
+            if (met < closest.first)
+                closest = {met, size};
+            else if (met > 4 * closest.first) // from here on errors are those of too few pieces
                 break;
-            smallest = met;
         }
-        return smallest;
+        return closest;
+    }
+    Tables make(int size) {
+        Tables tables{size, *getGrid(size), {}};
+        for (int function = 0; function < functions.getNumFunctions(); function++)
+            tables.tables.push_back(std::move(get(function, size)));
+        made.clear();
+        return tables;
     }
 
 private:
@@ -166,7 +176,7 @@ private:
     std::optional<RadialGrid> getGrid(int size) const {
         return maker.make(knots, sizes[size], size < last ? sizes[size + 1] : MaxPieces + 1);
     }
-    const RadialTable& get(int function, int size) {
+    RadialTable& get(int function, int size) {
         auto found = made.find({function, size});
         if (found == made.end())
             found = made.emplace(std::make_pair(function, size), makeTable(functions, function, *getGrid(size), maker.getKinks())).first;
@@ -206,7 +216,13 @@ Tables findTables(const SchNetSpec& spec, double tolerance) {
     if (best)
         return *std::move(best);
     const std::string problem = "table tolerance " + formatNumber(tolerance) + " cannot be met with " + std::to_string(MaxPieces) + " pieces";
-    const double smallest = std::min(first.getSmallestTolerance(), second.getSmallestTolerance());
+    double smallest = HUGE_VAL;
+    for (Search* search : {&first, &second}) {
+        const auto [met, size] = search->findClosest();
+        if (met <= tolerance)
+            return search->make(*size);
+        smallest = std::min(smallest, met);
+    }
     if (!std::isfinite(smallest))
         throw std::invalid_argument(problem + ", nor can any other: the model's filters are not finite");
     // Rounded up to two digits, so that it can be given.

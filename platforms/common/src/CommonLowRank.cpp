@@ -54,7 +54,8 @@ bool CommonLowRank::Layout::operator==(const Layout& other) const {
 CommonLowRank::CommonLowRank(const CommonDevice& device, const RadialGrid& grid, const std::vector<const LowRankFactors*>& factors, int channels,
                              int tileStride)
     : device(device), cc(device.cc), grid(grid), blocks(channels / 16), tileStride(tileStride),
-      realSize(cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float)), onTensorCores(!device.options.lowRankProduct.empty()) {
+      realSize(cc.getUseDoublePrecision() ? sizeof(double) : sizeof(float)), onTensorCores(!device.options.lowRankProduct.empty()),
+      fixedPoints(!cc.getUseDoublePrecision()) {
     for (const LowRankFactors* each : factors) {
         rank = std::max(rank, each->getRank());
         shared = shared && makeSplines(*each, grid, getTolerance()).shared;
@@ -122,14 +123,14 @@ void CommonLowRank::pack(const LowRankFactors& factors, Filter& filter) const {
     filter.scale = 1 / scale;
     auto get = [&](int k, int c) { return k < own && c < channels ? expansion[static_cast<size_t>(k) * channels + c] * scale : 0; };
     filter.functions.initialize(cc, points.size(), realSize, "flashFunctions");
-    if (cc.getUseDoublePrecision())
-        filter.functions.upload(points);
-    else {
+    if (fixedPoints) {
         std::vector<std::int32_t> fixed;
         for (const double point : points)
             fixed.push_back(static_cast<std::int32_t>(std::lround(point * PointsPerUnit)));
         filter.functions.upload(fixed);
     }
+    else
+        filter.functions.upload(points);
     if (!onTensorCores) {
         std::vector<double> values;
         for (int block = 0; block < blocks; block++)
@@ -286,10 +287,9 @@ void CommonLowRank::addDefines(std::map<std::string, std::string>& defines) cons
     define("POINT_ROWS", shared ? grid.pieces + 6 : 4 * grid.pieces);
     if (shared)
         defines["SHARED_POINTS"] = "1";
-    const bool isDouble = cc.getUseDoublePrecision();
-    defines["POINT"] = isDouble ? "double" : "int";
-    defines["POINT4"] = isDouble ? "double4" : "int4";
-    defines["POINT_UNIT"] = isDouble ? "1.0" : "(1.0/" + cc.intToString(PointsPerUnit) + ")";
+    defines["POINT"] = fixedPoints ? "int" : "double";
+    defines["POINT4"] = fixedPoints ? "int4" : "double4";
+    defines["POINT_UNIT"] = fixedPoints ? "(1.0/" + cc.intToString(PointsPerUnit) + ")" : "1.0";
     defines["EXPANSION"] = onTensorCores ? "uint4" : "real";
     define("EXPANSION_SIZE", blocks * (onTensorCores ? (steps + splitSteps) * 32 : 16 * 16 * steps));
     define("FORWARD_TILES", onTensorCores && layout.features ? 2 : 1);

@@ -75,7 +75,7 @@ private:
     OpenMM::ComputeContext& cc;
     const RadialGrid& grid;
     const int blocks, tileStride, realSize;
-    const bool onTensorCores;
+    const bool onTensorCores, fixedPoints;
     int rank = 0, steps = 0, splitSteps = 0;
     bool shared = true;
     Layout layout;

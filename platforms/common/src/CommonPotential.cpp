@@ -29,9 +29,9 @@ CommonOptions CommonOptions::fromEnvironment() {
     readVariable("OPENMMFLASH_DEVICE_SKIN", options.skin, 0.0, 1.0, "a fraction of the cutoff from 0 to 1");
     readVariable("OPENMMFLASH_DEVICE_CAPACITY", options.initialCapacity, 1, 1 << 20, "a whole number from 1 to 1048576: entries reserved for each particle");
     readVariable("OPENMMFLASH_DEVICE_LARGE_GROUP", options.largeGroup, 1, 1 << 30,
-                 "a whole number from 1: groups of more particles are searched through cells");
+                 "a whole number from 1 to 1073741824: groups of more particles are searched through cells");
     readVariable("OPENMMFLASH_DEVICE_LOCAL_BYTES", options.localBytes, 1 << 12, 1 << 30,
-                 "a whole number from 4096: bytes of local memory that filters of low rank may take, where the device has as much");
+                 "a whole number from 4096 to 1073741824: bytes of local memory that filters of low rank may take, where the device has as much");
     int filter = static_cast<int>(options.filter);
     readVariable("OPENMMFLASH_DEVICE_FILTER", filter, 0, 2, "0 (chosen by the model), 1 (tables) or 2 (low rank)");
     options.filter = static_cast<Filter>(filter);
