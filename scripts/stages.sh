@@ -197,8 +197,8 @@ stage_pytest() {
 # The C++ tests that need no OpenMM: all of their code is ours, built with the sanitizer.
 ALONE='^Test(ModelReader|ReferenceEvaluator|Compile|Cpu(NeighborList|Kernels|SchNet|Ani))'
 # Tests in which several threads work together. OpenMM's threads, which are not built with the sanitizer, synchronise by mutexes, which it sees.
-# Of the other two, which would take many minutes, stage threads runs some: TestCpuFlashForce evaluates the same models on the same threads.
-THREADED='^TestCpu(Ani|FlashForce)$'
+# TestCpuFlashForce evaluates models of every dialect; of the others, which would take many minutes, stage threads runs what it does not reach.
+THREADED='^TestCpuFlashForce$'
 
 # Leaks are looked for where only our own code runs: OpenMM never frees its kernel factories, nor a Context whose constructor throws.
 stage_sanitize() {
@@ -224,8 +224,9 @@ stage_threads() {
     rm -f "$LOGS/threads.xml"
     OPENMM_CPU_THREADS=3 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 runCtest build/threads "$LOGS/threads.xml" -R "$THREADED" || rc=$?
     countJunit "$LOGS/threads.xml" "$rc"
-    # Groups alone and together, lists in cells and without, built anew and grown, on one to five threads.
-    for test in SchNet:sizes SchNet:groups NeighborList:{"many cells",replicas,walks,"number of threads",barrier}; do
+    # Groups alone and together, lists in cells and without, built anew and grown, rows longer than a batch, on one to five threads.
+    for test in SchNet:{sizes,groups} Ani:{ManyNeighbors,ManyAtoms,NewParticles,HalfWeights} \
+        NeighborList:{"many cells",replicas,walks,"number of threads",barrier}; do
         check "TestCpu${test%:*} ${test#*:} with ThreadSanitizer" env TSAN_OPTIONS=halt_on_error=1 "build/threads/tests/TestCpu${test%:*}" "${test#*:}"
     done
 }
