@@ -324,24 +324,28 @@ void testBelowFirstKnot() {
 
 /** The tolerance that the error names is the smallest: it is accepted, and less is not. */
 void testToleranceThatCannotBeMet() {
-    const std::string begin =
-        "table tolerance 1e-13 cannot be met with " + std::to_string(MaxPieces) + " pieces; the smallest that can be met for this model is ";
+    SchNetOptions options;
+    options.numBlocks = 1;
     const std::vector<NamedModel> models = makeSchNets();
     CHECK_EQUAL(std::string("no-envelope"), models.back().name); // of which a middle size meets the smallest tolerance
-    const SchNetSpec& net = std::get<SchNetSpec>(models.back().spec.network);
-    std::string message = "accepted";
-    try {
-        compileSchNet(net, makeOptions(1e-13));
+    const std::string begin =
+        "table tolerance 1e-12 cannot be met with " + std::to_string(MaxPieces) + " pieces; the smallest that can be met for this model is ";
+    for (const ModelSpec& model : {makeSchNet(7, options), models.back().spec}) {
+        const SchNetSpec& net = std::get<SchNetSpec>(model.network);
+        std::string message = "accepted";
+        try {
+            compileSchNet(net, makeOptions(1e-12));
+        }
+        catch (const std::invalid_argument& error) {
+            message = error.what();
+        }
+        CHECK_EQUAL(begin, message.substr(0, begin.size()));
+        const double smallest = std::stod(message.substr(begin.size()));
+        CHECK(smallest > 1e-12 && smallest < 1e-10);
+        CHECK(compileSchNet(net, makeOptions(smallest)).grid.pieces > MaxPieces / 2);
+        for (const double share : {0.9, 0.8, 0.75})
+            CHECK_THROWS(std::invalid_argument, compileSchNet(net, makeOptions(share * smallest)), "cannot be met");
     }
-    catch (const std::invalid_argument& error) {
-        message = error.what();
-    }
-    CHECK_EQUAL(begin, message.substr(0, begin.size()));
-    const double smallest = std::stod(message.substr(begin.size()));
-    CHECK(smallest > 1e-13 && smallest < 1e-10);
-    CHECK(compileSchNet(net, makeOptions(smallest)).grid.pieces > MaxPieces / 3);
-    for (const double share : {0.9, 0.75})
-        CHECK_THROWS(std::invalid_argument, compileSchNet(net, makeOptions(share * smallest)), "cannot be met");
 }
 
 /** Channels that are zero, or almost, do not ask for pieces; numbers that are not finite are an error. */
